@@ -1,0 +1,59 @@
+# Tidegate: `make help` lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint types arch bench docs lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/bin/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(RUN_STAMP) ## create .venv and install Tidegate from the hash-locked requirements
+
+run: setup ## the demo: database, two weeks of history, training, real units, dashboard
+	@exec $(BIN)/tidegate run --demo
+
+test: $(DEV_STAMP) ## everything that can pass without special hardware
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(DEV_STAMP) ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_STAMP) ## mypy --strict on what ships
+	$(BIN)/mypy
+
+arch: $(DEV_STAMP) ## import-linter: the layers
+	$(BIN)/lint-imports
+
+check: lint types arch test ## lint, types, layers, tests
+
+bench: $(DEV_STAMP) ## measure; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+docs: $(DEV_STAMP) ## regenerate the reference pages from the code
+	$(BIN)/python -m benchmarks.reference
+
+lock: $(VENV)/bin/uv ## recompile both lock files (hashes, no index addresses)
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-dev.lock
+
+clean: ## remove the environment and the caches (never the state under TIDEGATE_HOME)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

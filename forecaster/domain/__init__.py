@@ -1,0 +1,1 @@
+"""The vocabulary: frozen values, ports and errors. Pure: no clock, no I/O, no randomness, no logging."""

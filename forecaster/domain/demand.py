@@ -1,0 +1,136 @@
+"""Demand: what users send, counted per slot. Never replica counts, never what the tier managed to serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+SLOT_S = 60
+"""The planning grid, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBatch:
+    """Requests of one service in columns, any order.
+
+    Attributes
+    ----------
+    arrival_s : float64[n]
+        Arrival, epoch seconds.
+    prompt_tokens, output_tokens : int64[n]
+        Tokens; zero where the log has none.
+    """
+
+    service: str
+    arrival_s: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+
+    def __len__(self) -> int:
+        return int(self.arrival_s.size)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSums:
+    """Additive sums per slot: adding two `SlotSums` of the same slots is adding their arrays.
+
+    Attributes
+    ----------
+    start_s : int64[m]
+        Slot starts, epoch seconds, multiples of `SLOT_S`, rising, only slots with arrivals.
+    arrivals : int64[m]
+        Requests.
+    prompt_tokens, output_tokens : int64[m]
+        Token sums.
+    prompt_output : float64[m]
+        Sum of prompt x output tokens.
+    prompt_sq, output_sq : float64[m]
+        Sums of squared tokens.
+    counts_1s : uint16[m, 60]
+        Arrivals in each second of the slot: dispersion at 1, 10 and 60 s follows from these.
+    """
+
+    start_s: IntArray
+    arrivals: IntArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    prompt_output: FloatArray
+    prompt_sq: FloatArray
+    output_sq: FloatArray
+    counts_1s: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMix:
+    """Moments of the tokens of one request; all zero for logs without tokens.
+
+    Attributes
+    ----------
+    prompt_mean, output_mean : float
+        Mean tokens.
+    prompt_sq, output_sq, prompt_output : float
+        Second moments: E[P^2], E[N^2], E[P N].
+    """
+
+    prompt_mean: float
+    output_mean: float
+    prompt_sq: float
+    output_sq: float
+    prompt_output: float
+
+    @classmethod
+    def of(cls, prompt_tokens: float, output_tokens: float, scv: float = 1.0) -> TokenMix:
+        """Mix with the given means, independent lengths and one squared coefficient of variation.
+
+        Examples
+        --------
+        >>> TokenMix.of(100, 10, scv=0).prompt_output
+        1000.0
+        """
+        p, n = float(prompt_tokens), float(output_tokens)
+        return cls(p, n, p * p * (1 + scv), n * n * (1 + scv), p * n)
+
+
+@dataclass(frozen=True, slots=True)
+class DemandSeries:
+    """Demand of one service on a regular grid. NaN is missing; zero is zero.
+
+    Attributes
+    ----------
+    start_s : float
+        Start of the first slot, epoch seconds.
+    slot_s : float
+        Slot length, seconds.
+    arrivals : float64[T]
+        Requests per slot; NaN where the source was silent or reported failure.
+    mix : TokenMix
+        Token moments over the whole series.
+    prompt_tokens, output_tokens : float64[T]
+        Token sums per slot.
+    dispersion : float
+        Index of dispersion of counts at 10 s (variance / mean; 1 = Poisson).
+    """
+
+    service: str
+    start_s: float
+    slot_s: float
+    arrivals: FloatArray
+    prompt_tokens: FloatArray
+    output_tokens: FloatArray
+    mix: TokenMix
+    dispersion: float
+
+    @property
+    def end_s(self) -> float:
+        """End of the last slot, epoch seconds."""
+        return self.start_s + self.slot_s * self.arrivals.size
+
+    @property
+    def arrival_rate_rps(self) -> FloatArray:
+        """Arrivals per second, float64[T]."""
+        return self.arrivals / self.slot_s

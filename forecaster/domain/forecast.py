@@ -1,0 +1,50 @@
+"""A forecast: quantiles of the arrival rate and of the offered load on a grid of slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.domain.demand import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileForecast:
+    """Quantiles of the coming demand of one service.
+
+    Attributes
+    ----------
+    start_s : float
+        Start of the first slot, epoch seconds.
+    slot_s : float
+        Slot length, seconds.
+    levels : tuple of float
+        Quantile levels, rising, inside (0, 1).
+    arrival_rate_rps : float64[H, Q]
+        Quantiles of the mean arrival rate in each slot; rising along Q.
+    offered_load_erl : float64[H, Q]
+        The same in busy units; NaN without a unit type.
+    made_s : float
+        When it was made, epoch seconds.
+    model : str
+        Name of the champion that made it.
+    """
+
+    service: str
+    start_s: float
+    slot_s: float
+    levels: tuple[float, ...]
+    arrival_rate_rps: FloatArray
+    offered_load_erl: FloatArray
+    made_s: float
+    model: str
+
+    def at_level(self, level: float) -> FloatArray:
+        """Arrival rate at `level`, linear between the stored levels, float64[H], requests/s."""
+        levels = np.asarray(self.levels)
+        right = int(np.clip(np.searchsorted(levels, level), 1, levels.size - 1))
+        left = right - 1
+        share = np.clip((level - levels[left]) / (levels[right] - levels[left]), 0.0, 1.0)
+        rates = self.arrival_rate_rps
+        return np.asarray(rates[:, left] + share * (rates[:, right] - rates[:, left]))

@@ -1,0 +1,118 @@
+"""The tide table: for each coming slot how many units are needed and held, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a slot holds the number of units it holds."""
+
+    LOAD = "load"
+    """The forecast load needs them to keep the SLO."""
+    MIN_UNITS = "min_units"
+    """The floor of the service."""
+    MAX_UNITS = "max_units"
+    """The ceiling of the service: the load would need more."""
+    STEP = "step"
+    """Rounded up to the purchase step."""
+    ELASTICITY = "elasticity"
+    """Held for the peak: the elasticity coefficient gives back only part of the gap."""
+    COMING_LOAD = "coming_load"
+    """Kept because load within the lead and drain window needs them back."""
+    NO_FORECAST = "no_forecast"
+    """No forecast can be trusted: the present fleet is held."""
+
+
+class Binding(StrEnum):
+    """The part of the SLO or of the unit that decides how many are needed."""
+
+    NONE = "none"
+    TTFT = "ttft"
+    TPOT = "tpot"
+    LATENCY = "latency"
+    KV = "kv"
+    BATCH = "batch"
+    STABILITY = "stability"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlan:
+    """One row of the tide table.
+
+    Attributes
+    ----------
+    start_s : float
+        Start of the slot, epoch seconds.
+    arrival_rate_rps : float
+        The planning quantile of the arrival rate, requests/s.
+    offered_load_erl : float
+        The same in busy units.
+    need_units : int
+        Fewest units that keep the SLO at that load.
+    hold_units : int
+        Units to have ready.
+    reason : Reason
+        What decided `hold_units`.
+    binding : Binding
+        What decided `need_units`.
+    """
+
+    start_s: float
+    arrival_rate_rps: float
+    offered_load_erl: float
+    need_units: int
+    hold_units: int
+    reason: Reason
+    binding: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class TideTable:
+    """The plan of one service over the horizon."""
+
+    service: str
+    made_s: float
+    slot_s: float
+    lead_time_s: float
+    slots: tuple[SlotPlan, ...]
+
+    def at(self, time_s: float) -> SlotPlan:
+        """Return the slot that contains `time_s` (the nearest one outside the horizon)."""
+        index = int((time_s - self.slots[0].start_s) // self.slot_s)
+        return self.slots[min(max(index, 0), len(self.slots) - 1)]
+
+
+class Verb(StrEnum):
+    """What a decision orders."""
+
+    HOLD = "hold"
+    PREWARM = "prewarm"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one tick decided for one service, with the numbers that decided.
+
+    Attributes
+    ----------
+    units : int
+        How many units to pre-warm or drain; 0 for hold.
+    target_units : int
+        Ready plus warming units after the order.
+    needed_s : float
+        The moment for which the order is placed (now + lead for pre-warming), epoch seconds.
+    explanation : str
+        One sentence for people.
+    """
+
+    service: str
+    at_s: float
+    verb: Verb
+    units: int
+    target_units: int
+    needed_s: float
+    reason: Reason
+    explanation: str

@@ -1,0 +1,106 @@
+"""What work costs on one model unit: the unit profile and the unit type that owns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class GenerativeProfile:
+    """Step-time model of a unit that generates tokens with continuous batching.
+
+    One step with `b` decoding sequences, `ctx` cached tokens in all and `p` prefill tokens lasts
+    ``alpha + beta*b + kappa*ctx + gamma*p + gamma2*p**2`` seconds (design, section 4).
+
+    Attributes
+    ----------
+    alpha_s, beta_s, kappa_s, gamma_s, gamma2_s : float
+        Seconds a step, a sequence, a cached token, a prefill token, a squared prefill token.
+    max_batch : int
+        Sequences that one unit decodes at once.
+    chunk_tokens : int
+        Prefill tokens that one step takes at most.
+    kv_tokens : int
+        Tokens that the KV cache holds over all sequences.
+    """
+
+    alpha_s: float
+    beta_s: float
+    kappa_s: float
+    gamma_s: float
+    gamma2_s: float = 0.0
+    max_batch: int = 32
+    chunk_tokens: int = 512
+    kv_tokens: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicProfile:
+    """Latency of a batched single-pass model.
+
+    Attributes
+    ----------
+    batch_latency_s : tuple of (int, float)
+        Measured (batch size, seconds a pass), rising batch sizes, first size 1.
+    service_time_scv : float
+        Squared coefficient of variation of one pass's time.
+    batch_delay_s : float
+        How long the first request of a batch waits for others.
+    """
+
+    batch_latency_s: tuple[tuple[int, float], ...]
+    service_time_scv: float = 0.05
+    batch_delay_s: float = 0.0
+
+    @property
+    def max_batch(self) -> int:
+        """Largest measured batch."""
+        return self.batch_latency_s[-1][0]
+
+
+Profile = GenerativeProfile | ClassicProfile
+
+
+@dataclass(frozen=True, slots=True)
+class UnitType:
+    """A kind of model unit: what is bought, warmed, drained and billed (`models/<name>/unit.toml`).
+
+    Attributes
+    ----------
+    name : str
+        Folder under `models/`.
+    profile : GenerativeProfile or ClassicProfile
+        Measured cost of work.
+    lead_time_s : float
+        Prior for the 90th percentile of order-to-ready; replaced by what is measured.
+    drain_deadline_s : float
+        Longest time that draining may take; sized to the longest generation.
+    price_per_hour : float
+        Money for one unit-hour.
+    min_billing_s : float
+        A unit is billed at least this long.
+    model_file : str
+        ONNX file, relative to the unit's folder; empty for types that exist only on paper.
+    compute_share : float
+        Share of one core that a CPU unit may use, 0 < share <= 1: units that share a machine keep
+        their capacity apart by resting in proportion to the work they did.
+    provider : str
+        ``auto`` (CUDA when the session truly gets it, else CPU), ``cuda`` (strict) or ``cpu``.
+    """
+
+    name: str
+    profile: Profile
+    lead_time_s: float = 60.0
+    drain_deadline_s: float = 120.0
+    price_per_hour: float = 1.0
+    min_billing_s: float = 0.0
+    model_file: str = ""
+    compute_share: float = 1.0
+    provider: str = "auto"
+    threads: int = 1
+    labels: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def generative(self) -> bool:
+        """Whether the unit generates tokens."""
+        return isinstance(self.profile, GenerativeProfile)

@@ -1,0 +1,86 @@
+"""A service: one model endpoint with its SLO, its limits, its calendar and its bill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """The trust ladder."""
+
+    OBSERVE = "observe"
+    """Plans and scores itself; touches nothing."""
+    APPROVE = "approve"
+    """Orders wait for a person."""
+    ACT = "act"
+    """Orders are carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Service-level objective: each bound holds for the share `attainment` of requests.
+
+    Attributes
+    ----------
+    ttft_p99_s, tpot_p99_s : float or None
+        Bounds on time to first token and mean time per output token (generative).
+    latency_p99_s : float or None
+        Bound on the whole answer.
+    attainment : float
+        Share of requests that must be inside every bound, 0.5 <= attainment < 1.
+    """
+
+    ttft_p99_s: float | None = None
+    tpot_p99_s: float | None = None
+    latency_p99_s: float | None = None
+    attainment: float = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many units may be bought: `min_units` <= n <= `max_units`, in multiples of `step_units`."""
+
+    min_units: int = 1
+    max_units: int = 64
+    step_units: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A known special day of the service: it does not look like other days."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarSpec:
+    """Whose days and holidays shape the tide."""
+
+    timezone: str = "UTC"
+    country: str = ""
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service as the operator configured it.
+
+    Attributes
+    ----------
+    elasticity : float
+        0..1: share of the gap between the coming peak and the present need that may be given back.
+    log_sample : float
+        Share of requests that the log keeps, 0 < share <= 1; demand is counted / share.
+    """
+
+    name: str
+    unit: str
+    slo: Slo
+    elasticity: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+    calendar: CalendarSpec = field(default_factory=CalendarSpec)
+    mode: Mode = Mode.ACT
+    log_sample: float = 1.0
