@@ -1,4 +1,4 @@
-"""Demand: what users send, counted per slot. Never replica counts, never what the tier managed to serve."""
+"""Demand: what users send, counted per slot. Never replica counts, never what a tier served."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ IntArray = npt.NDArray[np.int64]
 
 SLOT_S = 60
 """The planning grid, seconds."""
+
+MAX_TOKENS = 10_000_000
+"""Most tokens that one request may claim: above it a log is broken, below it sums stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,52 @@ class RequestBatch:
 
     def __len__(self) -> int:
         return int(self.arrival_s.size)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """A request log, known by its content and never by its path, and how far it was read.
+
+    Attributes
+    ----------
+    source_id : int
+        Number in the store; 0 before the first batch was stored.
+    head_bytes : int
+        Length of the hashed head, at most 1024 bytes after decompression.
+    head_sha256 : str
+        SHA-256 of that head: finds the candidates; the prefix hash decides.
+    service : str
+        Service given by the operator for the whole log; empty where the log names its own.
+    name : str
+        Where it was last read from, for people.
+    offset : int
+        Consumed bytes after decompression (rows for columnar files).
+    prefix_sha256 : str
+        SHA-256 of the consumed bytes.
+    marks : bytes
+        Eight bytes of the running hash at every boundary: recognises an older, shorter copy.
+    lines, accepted, rejected : int
+        Consumed lines, stored rows and refused rows.
+    tail : RequestBatch or None
+        The row of an unterminated last line: taken back should the line turn out longer.
+    tail_offset, tail_lines : int
+        Where that last line begins; equal to `offset` and `lines` without one.
+    """
+
+    source_id: int
+    head_bytes: int
+    head_sha256: str
+    service: str
+    name: str
+    offset: int = 0
+    prefix_sha256: str = ""
+    marks: bytes = b""
+    lines: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    tail: RequestBatch | None = None
+    tail_offset: int = 0
+    tail_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
