@@ -109,7 +109,10 @@ class Forecaster(Protocol):
 class CalendarFeatures(Protocol):
     """Local-time features of slot `t` (0 = first training slot; beyond T = future)."""
 
-    slot_s: float
+    @property
+    def slot_s(self) -> float:
+        """Slot length, seconds."""
+        ...
 
     def minute_of_day(self, slots: npt.NDArray[np.int64]) -> FloatArray:
         """Local minutes since midnight, 0 <= m < 1440."""

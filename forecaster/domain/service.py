@@ -11,8 +11,6 @@ class Mode(StrEnum):
 
     OBSERVE = "observe"
     """Plans and scores itself; touches nothing."""
-    APPROVE = "approve"
-    """Orders wait for a person."""
     ACT = "act"
     """Orders are carried out."""
 

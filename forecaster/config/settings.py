@@ -1,0 +1,151 @@
+"""Every setting: name, type, range, default, meaning. The only place where one is added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Cron = Annotated[str, Field(pattern=r"^(\S+\s+){4}\S+$")]
+
+
+class Table(BaseModel):
+    """A table of `tidegate.toml`: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SloSettings(Table):
+    """Bounds that the share `attainment` of requests must keep."""
+
+    ttft_p99_s: Seconds | None = Field(None, description="bound on time to first token, seconds")
+    tpot_p99_s: Seconds | None = Field(
+        None, description="bound on the mean time per output token, seconds"
+    )
+    latency_p99_s: Seconds | None = Field(None, description="bound on the whole answer, seconds")
+    attainment: float = Field(
+        0.99, ge=0.5, lt=1, description="share of requests inside every bound"
+    )
+
+
+class EventSettings(Table):
+    """A day that is unlike other days: a launch, a sale, a load test."""
+
+    name: str = Field(description="shown on the dashboard")
+    start: float = Field(description="epoch seconds")
+    end: float = Field(description="epoch seconds")
+
+
+class ServiceSettings(Table):
+    """One service: model endpoint, SLO, limits, calendar."""
+
+    name: str = Field(min_length=1, description="as it stands in the request log")
+    unit: str = Field(description="unit type: a folder under `models`")
+    slo: SloSettings = Field(
+        default_factory=lambda: SloSettings(ttft_p99_s=1.0), description="what users must feel"
+    )
+    elasticity: Share = Field(
+        1.0, description="share of the gap to the peak that is given back: 0 = peak, 1 = tide"
+    )
+    min_units: int = Field(1, ge=0, le=4096, description="never fewer ready units")
+    max_units: int = Field(8, ge=1, le=4096, description="never more units")
+    step_units: int = Field(1, ge=1, le=64, description="units are bought in multiples of this")
+    timezone: str = Field("UTC", description="IANA time zone of the service's users")
+    country: str = Field("", description="ISO 3166 code whose public holidays matter; empty = none")
+    events: tuple[EventSettings, ...] = Field((), description="own special days")
+    mode: Mode = Field(Mode.ACT, description="observe: touch nothing; act: pre-warm and drain")
+    log_sample: float = Field(
+        1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
+    )
+
+    def service(self) -> Service:
+        """The domain value."""
+        slo = Slo(**self.slo.model_dump())
+        limits = Limits(self.min_units, self.max_units, self.step_units)
+        events = tuple(Event(e.name, e.start, e.end) for e in self.events)
+        calendar = CalendarSpec(self.timezone, self.country, events)
+        return Service(
+            self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode, self.log_sample
+        )
+
+
+class ApiSettings(Table):
+    """HTTP API and dashboard."""
+
+    host: str = Field("127.0.0.1", description="address to bind; loopback unless you mean it")
+    port: int = Field(8780, ge=0, le=65535, description="0 picks a free port")
+
+
+class TierSettings(Table):
+    """The embedded ONNX Runtime serving tier."""
+
+    host: str = Field("127.0.0.1", description="address of the OpenAI and Open Inference APIs")
+    port: int = Field(8781, ge=0, le=65535, description="0 picks a free port")
+    max_units: int = Field(8, ge=1, le=512, description="units of all services on this machine")
+
+
+class PlannerSettings(Table):
+    """How the tide table is made."""
+
+    level: float = Field(0.95, ge=0.5, lt=1, description="quantile of the load to provision for")
+    horizon_s: float = Field(86400.0, ge=3600, le=7 * 86400, description="length of the tide table")
+    tick_s: float = Field(60.0, ge=1, le=3600, description="seconds between two decisions")
+    replan_s: float = Field(300.0, ge=10, le=3600, description="seconds between two tide tables")
+    drain_window_s: float = Field(
+        900.0, ge=0, le=86400, description="beyond the lead, how far a scale-in looks ahead"
+    )
+    stale_s: float = Field(
+        3600.0, ge=60, le=7 * 86400, description="an older plan or silent log holds the fleet"
+    )
+
+
+class RetrainSettings(Table):
+    """When and with what the champion is chosen."""
+
+    cron: Cron = Field("17 3 * * *", description="five-field cron line, UTC")
+    slot_s: float = Field(300.0, ge=60, le=3600, description="grid of the season, seconds")
+    members: tuple[str, ...] = Field(
+        ("naive-day", "naive-week", "profile", "ridge", "holt-winters", "boosting", "prophet"),
+        description="candidates; both seasonal naives are always in",
+    )
+    history_days: float = Field(42.0, ge=3, le=400, description="days of history to learn from")
+
+
+class StoreSettings(Table):
+    """What is kept, and for how long."""
+
+    raw_days: float = Field(35.0, ge=1, le=4000, description="days of raw requests to keep")
+
+
+class IngestSettings(Table):
+    """Column names of your logs; each list is tried in order, before the built-in names."""
+
+    timestamp: tuple[str, ...] = Field((), description="arrival time")
+    service: tuple[str, ...] = Field((), description="service or model name")
+    prompt_tokens: tuple[str, ...] = Field((), description="prompt tokens")
+    output_tokens: tuple[str, ...] = Field((), description="generated tokens")
+
+
+class Settings(BaseSettings):
+    """`tidegate.toml`, then `TIDEGATE_*` environment variables (`TIDEGATE_API__PORT=0`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    home: Path | None = Field(None, description="state folder; default: the user's data folder")
+    dsn: str = Field("", description="PostgreSQL 15+ of your own; empty = embedded server")
+    models: Path = Field(Path("models"), description="model repository: <name>/unit.toml")
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    tier: TierSettings = Field(default_factory=TierSettings)
+    planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    retrain: RetrainSettings = Field(default_factory=RetrainSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    service: tuple[ServiceSettings, ...] = Field((), description="one [[service]] table each")

@@ -1,0 +1,103 @@
+"""Reading `models/<name>/unit.toml` into a unit type."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from forecaster.config.settings import Seconds, Table
+from forecaster.domain.errors import ModelError, SettingError
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
+
+Cost = Field(ge=0, allow_inf_nan=False)
+
+
+class _Generative(Table):
+    alpha_s: Seconds
+    beta_s: float = Cost
+    kappa_s: float = Cost
+    gamma_s: float = Cost
+    gamma2_s: float = Field(0.0, ge=0)
+    max_batch: int = Field(32, ge=1, le=65536)
+    chunk_tokens: int = Field(512, ge=1)
+    kv_tokens: int = Field(1 << 20, ge=1)
+
+
+class _Classic(Table):
+    batch_latency_s: tuple[tuple[int, Seconds], ...] = Field(min_length=1)
+    service_time_scv: float = Field(0.05, ge=0)
+    batch_delay_s: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _rising(self) -> _Classic:
+        sizes = [size for size, _ in self.batch_latency_s]
+        if sizes[0] != 1 or sizes != sorted(set(sizes)):
+            raise ValueError("batch sizes must rise from 1")
+        return self
+
+
+class _UnitFile(Table):
+    kind: Literal["generative", "classic"]
+    profile: dict[str, Any]
+    lead_time_s: Seconds = 60.0
+    drain_deadline_s: Seconds = 120.0
+    price_per_hour: float = Field(1.0, ge=0)
+    min_billing_s: float = Field(0.0, ge=0)
+    model_file: str = ""
+    compute_share: float = Field(1.0, gt=0, le=1)
+    provider: Literal["auto", "cuda", "cpu"] = "auto"
+    threads: int = Field(1, ge=1, le=256)
+
+
+def load_unit_type(models: Path, name: str) -> UnitType:
+    """Read one unit type.
+
+    Parameters
+    ----------
+    models : Path
+        The model repository.
+    name : str
+        Folder in it.
+
+    Raises
+    ------
+    ModelError
+        When there is no such unit; names those that exist.
+    SettingError
+        For a value out of range.
+    """
+    path = models / name / "unit.toml"
+    if not path.is_file():
+        known = sorted(p.parent.name for p in models.glob("*/unit.toml"))
+        raise ModelError(
+            f"unit = {name!r}: there is no {path}",
+            f"known units: {', '.join(known) or 'none'}; set `models` to your model repository",
+        )
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        file = _UnitFile(**values)
+        profile = _profile(file)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError("unit.toml", str(path), f"not TOML: {error}", "mend the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise SettingError(
+            f"{path}: {key}", first["input"], first["msg"], "mend the file"
+        ) from error
+    kept = file.model_dump(exclude={"kind", "profile"})
+    return UnitType(name=name, profile=profile, **kept)
+
+
+def model_path(models: Path, unit: UnitType) -> Path:
+    """Path of the unit's ONNX file."""
+    return models / unit.name / unit.model_file
+
+
+def _profile(file: _UnitFile) -> GenerativeProfile | ClassicProfile:
+    if file.kind == "generative":
+        return GenerativeProfile(**_Generative(**file.profile).model_dump())
+    return ClassicProfile(**_Classic(**file.profile).model_dump())

@@ -1,0 +1,98 @@
+"""One tick's decision: the table and the fleet in, one order out."""
+
+from __future__ import annotations
+
+import math
+
+from forecaster.domain.plan import Decision, Reason, SlotPlan, TideTable, Verb
+from forecaster.domain.units import Fleet
+from forecaster.planning.policy import Policy
+
+
+def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Decision:
+    """Order what must be ready one lead time from now; give back what nothing ahead needs.
+
+    A stale table holds the present fleet: missing data never scales in.
+
+    Parameters
+    ----------
+    table : TideTable
+        The plan in force.
+    fleet : Fleet
+        Units as observed now; failed and draining ones are no supply.
+    policy : Policy
+        Lead time and windows.
+    now_s : float
+        Now, epoch seconds.
+    """
+    supply = fleet.ready + fleet.warming
+    if now_s - table.made_s > policy.stale_s:
+        age = (now_s - table.made_s) / 60
+        return _decision(
+            table,
+            now_s,
+            Verb.HOLD,
+            0,
+            supply,
+            now_s,
+            Reason.NO_FORECAST,
+            f"hold {supply}: the plan is {age:.0f} min old",
+        )
+    due = peak_slot(table, now_s, now_s + policy.lead_time_s)
+    if due.hold_units > supply:
+        missing = due.hold_units - supply
+        text = f"pre-warm {missing}: {_why(due)}; {fleet.ready} ready, {fleet.warming} warming, lead p90 {policy.lead_time_s:.0f} s"
+        return _decision(
+            table, now_s, Verb.PREWARM, missing, due.hold_units, due.start_s, due.reason, text
+        )
+    ahead = peak_slot(table, now_s, now_s + policy.window_s)
+    if ahead.hold_units < supply:
+        spare = supply - ahead.hold_units
+        text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead)})"
+        return _decision(
+            table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text
+        )
+    text = f"hold {supply}: {_why(due)}"
+    return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
+
+
+def peak_slot(table: TideTable, from_s: float, to_s: float) -> SlotPlan:
+    """Return the first slot with the most units to hold between two moments."""
+    first = table.slots[0].start_s
+    low = math.floor((from_s - first) / table.slot_s)
+    high = math.floor((to_s - first) / table.slot_s)
+    last = len(table.slots) - 1
+    low, high = min(max(low, 0), last), min(max(high, 0), last)
+    return max(table.slots[low : high + 1], key=lambda slot: slot.hold_units)
+
+
+def _why(slot: SlotPlan) -> str:
+    load = f"{slot.arrival_rate_rps:.3g} requests/s ({slot.offered_load_erl:.2g} erl) at {_clock(slot.start_s)}"
+    reasons = {
+        Reason.LOAD: f"{load} need {slot.need_units}, {slot.binding.value} binds",
+        Reason.MIN_UNITS: f"the floor is {slot.hold_units}, {load} would need {slot.need_units}",
+        Reason.MAX_UNITS: f"the ceiling is {slot.hold_units}, {load} would need {slot.need_units}",
+        Reason.STEP: f"{load} need {slot.need_units}, bought in steps",
+        Reason.ELASTICITY: f"elasticity holds {slot.hold_units}, {load} need {slot.need_units}",
+        Reason.COMING_LOAD: f"load within the lead and drain window needs {slot.hold_units} again",
+        Reason.NO_FORECAST: "no forecast can be trusted",
+    }
+    return reasons[slot.reason]
+
+
+def _clock(time_s: float) -> str:
+    minutes = int(time_s // 60) % 1440
+    return f"{minutes // 60:02d}:{minutes % 60:02d} UTC"
+
+
+def _decision(
+    table: TideTable,
+    now_s: float,
+    verb: Verb,
+    units: int,
+    target: int,
+    needed_s: float,
+    reason: Reason,
+    text: str,
+) -> Decision:
+    return Decision(table.service, now_s, verb, units, target, needed_s, reason, text)

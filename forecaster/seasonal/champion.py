@@ -1,0 +1,124 @@
+"""A champion: a member with its correction and its calibrated quantiles, ready to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from forecaster.domain.demand import FloatArray
+from forecaster.seasonal.backtest import Verified
+from forecaster.seasonal.calibration import LEVELS, conformal_quantiles, interpolate_levels
+from forecaster.seasonal.correction import at_leads, fit_correction, residual_bank
+from forecaster.seasonal.softlog import from_z
+
+LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400)
+"""Leads at which the correction and the quantiles are learnt, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What a backtest teaches about one member.
+
+    Attributes
+    ----------
+    member : str
+        Name in the registry.
+    slot_s : float
+        Grid, seconds.
+    leads : tuple of int
+        Leads in slots.
+    scale : float
+        The z scale of residuals.
+    correction : tuple of tuple of float
+        Weights of the residual bank, [L][5]; all zero = uncorrected.
+    quantiles : tuple of tuple of float
+        Conformal errors on the z scale, [L][len(LEVELS)].
+    """
+
+    member: str
+    slot_s: float
+    leads: tuple[int, ...]
+    scale: float
+    correction: tuple[tuple[float, ...], ...]
+    quantiles: tuple[tuple[float, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibrated:
+        """Inverse of `to_dict`."""
+        return cls(
+            member=str(values["member"]),
+            slot_s=float(values["slot_s"]),
+            leads=tuple(int(x) for x in values["leads"]),
+            scale=float(values["scale"]),
+            correction=tuple(tuple(map(float, row)) for row in values["correction"]),
+            quantiles=tuple(tuple(map(float, row)) for row in values["quantiles"]),
+        )
+
+
+def leads_in_slots(slot_s: float, slots: int) -> tuple[int, ...]:
+    """Distinct leads of at least one slot that a residual series of `slots` can teach."""
+    leads = sorted({max(round(lead / slot_s), 1) for lead in LEADS_S})
+    return tuple(lead for lead in leads if lead < max(slots // 2, 2)) or (1,)
+
+
+def calibrate(verified: Verified, slot_s: float, corrected: bool = True) -> Calibrated:
+    """Learn correction and quantiles from verified errors."""
+    residual = verified.residual
+    leads = leads_in_slots(slot_s, residual.size)
+    bank = residual_bank(residual, slot_s)
+    weights = fit_correction(residual, bank, leads)
+    if not corrected:
+        weights = np.zeros_like(weights)
+    rows = []
+    for row, lead in enumerate(leads):
+        error = residual[lead:] - bank[:-lead] @ weights[row]
+        rows.append(tuple(conformal_quantiles(error).tolist()))
+    return Calibrated(
+        verified.member,
+        slot_s,
+        leads,
+        verified.scale,
+        tuple(tuple(row) for row in weights.tolist()),
+        tuple(rows),
+    )
+
+
+def corrected_quantiles(
+    calibrated: Calibrated,
+    base_z: FloatArray,
+    bank_row: FloatArray,
+    horizons: FloatArray,
+    levels: FloatArray,
+) -> FloatArray:
+    """Quantiles of demand given the season and the residual bank at the origin.
+
+    Parameters
+    ----------
+    base_z : float64[H]
+        Season on the calibration's z scale.
+    bank_row : float64[5]
+        Residual bank at the origin.
+    horizons : float64[H]
+        Leads in slots, >= 1.
+    levels : float64[Q]
+        Levels inside (0, 1), rising.
+
+    Returns
+    -------
+    float64[H, Q]
+        Demand, never falling along Q.
+    """
+    weights = at_leads(np.asarray(calibrated.correction), calibrated.leads, horizons)
+    errors = at_leads(np.asarray(calibrated.quantiles), calibrated.leads, horizons)
+    z = (base_z + weights @ bank_row)[:, None] + interpolate_levels(errors, levels)
+    return from_z(np.maximum.accumulate(z, axis=1), np.array(calibrated.scale))
+
+
+__all__ = ["LEADS_S", "LEVELS", "Calibrated", "calibrate", "corrected_quantiles", "leads_in_slots"]

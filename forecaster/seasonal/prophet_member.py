@@ -1,0 +1,57 @@
+"""Prophet as a member: local wall-clock time in, so that its seasons survive DST."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecaster.domain.demand import FloatArray
+from forecaster.domain.ports import CalendarFeatures
+from forecaster.seasonal.calendar import HOLIDAY, Calendar
+from forecaster.seasonal.member import Member
+
+
+class ProphetMember(Member):
+    """Prophet on the z scale without its sampled intervals (the conformal ones replace them)."""
+
+    name = "prophet"
+    refit_days = 3
+
+    def _learn(self) -> None:
+        from prophet import Prophet  # heavy: imported when it is used
+
+        T, N = self.Z.shape
+        slots = np.arange(T)
+        local = _local(self.calendar, slots)
+        days = T / self.slots_per_day
+        self.models = []
+        for n in range(N):
+            seen = np.isfinite(self.Z[:, n])
+            frame = pd.DataFrame({"ds": local[seen], "y": self.Z[seen, n]})
+            frame["holiday"] = (self.calendar.day_type(slots[seen]) == HOLIDAY).astype(float)
+            model = Prophet(
+                daily_seasonality=True,
+                weekly_seasonality=days >= 7,
+                yearly_seasonality=False,
+                uncertainty_samples=0,
+            )
+            if frame["holiday"].any():
+                model.add_regressor("holiday")
+            # the backend sets its own level when the model is made
+            logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
+            logging.getLogger("prophet").setLevel(logging.ERROR)
+            self.models.append(model.fit(frame))
+
+    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
+        frame = pd.DataFrame({"ds": _local(self.calendar, slots)})
+        frame["holiday"] = (self.calendar.day_type(slots) == HOLIDAY).astype(float)
+        return np.column_stack([model.predict(frame)["yhat"].to_numpy() for model in self.models])
+
+
+def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
+    if isinstance(calendar, Calendar):
+        return calendar.local(slots)
+    return pd.to_datetime(calendar.epoch_s(slots), unit="s")

@@ -1,0 +1,139 @@
+"""Choosing a champion, and the gate: what loses to seasonal naive is not crowned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from forecaster.domain.demand import FloatArray
+from forecaster.seasonal import registry
+from forecaster.seasonal.backtest import Verified
+from forecaster.seasonal.calibration import interpolate_levels
+from forecaster.seasonal.champion import Calibrated, calibrate
+from forecaster.seasonal.correction import residual_bank
+from forecaster.seasonal.scores import coverage, pinball, wape
+from forecaster.seasonal.softlog import from_z
+
+SCORE_LEVELS = (0.5, 0.9, 0.95, 0.99)
+"""Pinball at the median and where capacity is bought."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberScore:
+    """Out-of-sample scores on the last fifth of the history, mean over the leads.
+
+    Attributes
+    ----------
+    wape : float
+        Of the median.
+    pinball : float
+        Mean over the score levels, relative to mean demand.
+    coverage : tuple of (float, float)
+        (level, share of actuals at or below).
+    """
+
+    member: str
+    wape: float
+    pinball: float
+    coverage: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a retrain for one service.
+
+    Attributes
+    ----------
+    champion : str
+        The member that serves from now on.
+    beats_naive : bool
+        Whether it was crowned; False = seasonal naive serves and the reason says why.
+    naive : MemberScore
+        The better seasonal naive, uncorrected.
+    """
+
+    champion: str
+    beats_naive: bool
+    reason: str
+    calibrated: Calibrated
+    score: MemberScore
+    naive: MemberScore
+    scores: tuple[MemberScore, ...]
+
+    def scores_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "champion": asdict(self.score),
+            "naive": asdict(self.naive),
+            "members": [asdict(score) for score in self.scores],
+        }
+
+
+def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
+    """Choose the member with the least pinball loss; crown it only if it beats seasonal naive.
+
+    The gate asks for less WAPE *and* less pinball than the better of yesterday and last week,
+    uncorrected, on the last fifth of the history (the fifth before it calibrated).
+    """
+    scores = tuple(_score(v, slot_s, corrected=True) for v in verified)
+    naive_index = [i for i, v in enumerate(verified) if v.member in registry.NAIVE]
+    naives = {i: _score(verified[i], slot_s, corrected=False) for i in naive_index}
+    best_naive = min(naives, key=lambda i: naives[i].pinball)
+    bar = naives[best_naive]
+    best = min(range(len(scores)), key=lambda i: scores[i].pinball)
+    crowned = scores[best].wape < bar.wape and scores[best].pinball < bar.pinball
+    if crowned:
+        reason = f"{scores[best].member}: WAPE {scores[best].wape:.3f} against {bar.wape:.3f} of {bar.member}"
+        return Verdict(
+            scores[best].member,
+            True,
+            reason,
+            calibrate(verified[best], slot_s),
+            scores[best],
+            bar,
+            scores,
+        )
+    reason = (
+        f"nobody beats {bar.member} (WAPE {bar.wape:.3f}; best rival {scores[best].member}"
+        f" {scores[best].wape:.3f}): seasonal naive serves"
+    )
+    plain = calibrate(verified[best_naive], slot_s, corrected=False)
+    return Verdict(bar.member, False, reason, plain, bar, bar, scores)
+
+
+def _score(verified: Verified, slot_s: float, corrected: bool) -> MemberScore:
+    half = verified.residual.size // 2
+    early = replace(
+        verified,
+        actual=verified.actual[:half],
+        base=verified.base[:half],
+        residual=verified.residual[:half],
+    )
+    learnt = calibrate(early, slot_s, corrected)
+    bank = residual_bank(verified.residual, slot_s)
+    rows = [_score_lead(verified, learnt, bank, row, half) for row in range(len(learnt.leads))]
+    table = np.asarray(rows)
+    n = len(SCORE_LEVELS)
+    cover = tuple(zip(SCORE_LEVELS, table[:, 1 + n :].mean(axis=0).tolist(), strict=True))
+    return MemberScore(
+        verified.member, float(table[:, 0].mean()), float(table[:, 1 : 1 + n].mean()), cover
+    )
+
+
+def _score_lead(
+    verified: Verified, learnt: Calibrated, bank: FloatArray, row: int, half: int
+) -> list[float]:
+    """WAPE, pinballs and coverages of one lead over the scored half."""
+    lead = learnt.leads[row]
+    origins = np.arange(max(half - lead, 0), verified.residual.size - lead)
+    shift = bank[origins] @ np.asarray(learnt.correction[row])
+    errors = interpolate_levels(np.asarray([learnt.quantiles[row]]), np.asarray(SCORE_LEVELS))[0]
+    z = (verified.base_z[origins + lead] + shift)[:, None] + errors[None, :]
+    forecast = from_z(z, np.array(verified.scale))
+    actual = verified.actual[origins + lead]
+    losses = [pinball(actual, forecast[:, i], q) for i, q in enumerate(SCORE_LEVELS)]
+    covers = [coverage(actual, forecast[:, i]) for i in range(len(SCORE_LEVELS))]
+    return [wape(actual, forecast[:, 0]), *losses, *covers]

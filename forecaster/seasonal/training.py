@@ -1,0 +1,51 @@
+"""Training one service: backtest every member, choose, calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from forecaster.domain.demand import DemandSeries
+from forecaster.domain.service import CalendarSpec
+from forecaster.seasonal import registry
+from forecaster.seasonal.backtest import backtest, first_slot
+from forecaster.seasonal.calendar import Calendar
+from forecaster.seasonal.selection import Verdict, choose
+
+
+def train(
+    series: DemandSeries,
+    spec: CalendarSpec,
+    members: Sequence[str],
+    on_member: Callable[[str], None] = lambda member: None,
+) -> Verdict:
+    """Backtest `members` (and both seasonal naives) on the series and choose.
+
+    Parameters
+    ----------
+    series : DemandSeries
+        History on the grid of the season.
+    spec : CalendarSpec
+        Calendar of the service.
+    members : sequence of str
+        Candidates.
+    on_member : callable
+        Told the name of each member before its backtest, for progress.
+
+    Raises
+    ------
+    TooLittleHistoryError
+        Below three days.
+    SettingError
+        For an unknown member.
+    """
+    calendar = Calendar(series.start_s, series.slot_s, spec)
+    mask = np.isfinite(series.arrivals)
+    y = np.where(mask, series.arrivals, 0.0)
+    first = first_slot(y.size, max(round(86_400 / series.slot_s), 1), series.service)
+    verified = []
+    for name in dict.fromkeys([*registry.NAIVE, *members]):
+        on_member(name)
+        verified.append(backtest(name, y, calendar, mask, first))
+    return choose(verified, series.slot_s)
