@@ -66,6 +66,9 @@ class LogSource:
         The row of an unterminated last line: taken back should the line turn out longer.
     tail_offset, tail_lines : int
         Where that last line begins; equal to `offset` and `lines` without one.
+    rivals : int
+        Logs with the same head that were stored when this one was found to be new: one more of
+        them later means that another process ingests the same log.
     """
 
     source_id: int
@@ -82,6 +85,7 @@ class LogSource:
     tail: RequestBatch | None = None
     tail_offset: int = 0
     tail_lines: int = 0
+    rivals: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,263 @@
+"""The store: one object, each method one transaction. The work is in the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from forecaster.demand import to_series
+from forecaster.domain.demand import DemandSeries, LogSource, RequestBatch, SlotSums
+from forecaster.domain.errors import DataError, SettingError
+from forecaster.domain.forecast import QuantileForecast
+from forecaster.domain.units import RequestRecord, UnitEvent
+from forecaster.store import journal, migrate, models, requests, services, sources, tiers
+from forecaster.store.pool import Connection, Pool
+from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
+from forecaster.store.slots import read_slots
+
+
+class Store:
+    """PostgreSQL behind small methods in epoch seconds and domain values.
+
+    Every method raises `StoreUnavailableError` when the database is away (hold and retry; nothing
+    is half done) and `StoreError` when it refuses for a reason that a retry does not mend. Methods
+    that name one service raise `DataError` with the known names when it does not exist.
+
+    Examples
+    --------
+    >>> store = Store.open(dsn)  # doctest: +SKIP
+    >>> store.migrate(); store.demand("chat", slot_s=300).arrivals  # doctest: +SKIP
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    def open(cls, dsn: str) -> Store:
+        """Connect."""
+        return cls(Pool(dsn))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._pool.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ping(self) -> None:
+        """Return when the database answers."""
+        with self._pool.transaction():
+            pass
+
+    def migrate(self) -> int:
+        """Bring the schema up to date; return how many migrations were applied."""
+        with self._pool.transaction() as connection:
+            return migrate.migrate(connection)
+
+    # Demand
+
+    def services(self) -> list[ServiceSummary]:
+        """Services that have requests, by name."""
+        with self._pool.transaction() as connection:
+            return services.summaries(connection)
+
+    def slots(
+        self, service: str, from_s: float | None = None, to_s: float | None = None
+    ) -> SlotSums:
+        """Sums per minute that start in ``[from_s, to_s)``."""
+        with self._pool.transaction() as connection:
+            return read_slots(connection, services.service_id(connection, service), from_s, to_s)
+
+    def demand(
+        self,
+        service: str,
+        from_s: float | None = None,
+        to_s: float | None = None,
+        slot_s: float = 300.0,
+        log_sample: float = 1.0,
+    ) -> DemandSeries:
+        """Demand on a regular grid; see `forecaster.demand.to_series`."""
+        with self._pool.transaction() as connection:
+            number = services.service_id(connection, service)
+            slots = read_slots(connection, number, from_s, to_s)
+        return to_series(service, slots, from_s, to_s, slot_s=float(slot_s), log_sample=log_sample)
+
+    def request_rows(self, service: str, from_s: float, to_s: float) -> RequestBatch:
+        """Single requests that arrived in ``[from_s, to_s)``, as far as they were kept."""
+        with self._pool.transaction() as connection:
+            return requests.request_rows(
+                connection, service, _bounds(connection, service, from_s, to_s)
+            )
+
+    def served(self, service: str, from_s: float, to_s: float) -> Served:
+        """Requests of ``[from_s, to_s)`` that our own tier answered."""
+        with self._pool.transaction() as connection:
+            return requests.served(connection, _bounds(connection, service, from_s, to_s))
+
+    def drop_raw_before(self, days: int) -> int:
+        """Keep `days` days of single requests and forecasts, counted from the newest stored day.
+
+        Demand per minute is kept for ever. Returns the number of dropped days.
+        """
+        if days < 1:
+            raise SettingError("days", days, "1 or more", "keep at least the newest day")
+        with self._pool.transaction() as connection:
+            models.drop_forecasts(connection, days)
+            row = connection.execute(requests.SQL["drop_days"], {"keep_days": days}).fetchone()
+            return int(row[0]) if row else 0
+
+    # Ingest: this is an `ingest.RequestSink`
+
+    def head_lengths(self, service: str) -> Sequence[int]:
+        """Lengths of the log heads that are stored under this operator-given service."""
+        with self._pool.transaction() as connection:
+            return sources.head_lengths(connection, service)
+
+    def sources_with_heads(self, service: str, heads: Sequence[str]) -> Sequence[LogSource]:
+        """Logs with one of these head hashes, the furthest read first."""
+        with self._pool.transaction() as connection:
+            return sources.sources_with_heads(connection, service, heads)
+
+    def append_requests(
+        self,
+        before: LogSource,
+        after: LogSource,
+        batches: Sequence[RequestBatch],
+        retract: RequestBatch | None = None,
+    ) -> LogSource:
+        """Store a block of a log: rows, demand and position in one transaction, or nothing.
+
+        Parameters
+        ----------
+        before, after : LogSource
+            Where the reading stood (`source_id` 0 for a new log) and where it stands now.
+        batches : sequence of RequestBatch
+            What the block holds, one batch per service.
+        retract : RequestBatch or None
+            A row stored before that has turned out to be the beginning of a longer line.
+
+        Returns
+        -------
+        LogSource
+            `after` with its number.
+        """
+        names = {batch.service for batch in batches} | ({retract.service} if retract else set())
+        ids = self._service_ids(names)
+        with self._pool.transaction() as connection:
+            stored = sources.advance(connection, before, after)
+            if retract is not None:
+                requests.take_back(connection, ids[retract.service], retract)
+            requests.append_log(connection, ids, batches)
+        return stored
+
+    # Tiers
+
+    def tier_cursor(self, tier: str) -> tuple[int, int]:
+        """Return the numbers of the last stored request and event of a tier."""
+        with self._pool.transaction() as connection:
+            return tiers.tier_cursor(connection, tier)
+
+    def append_tier_requests(self, records: Sequence[RequestRecord]) -> int:
+        """Store what tiers answered, each (tier, seq) once, and bin it; return how many were new."""
+        ids = self._service_ids({record.service for record in records})
+        with self._pool.transaction() as connection:
+            return sum(
+                tiers.append_tier_requests(connection, ids, tier, group)
+                for tier, group in tiers.by_tier(records).items()
+            )
+
+    def append_unit_events(self, events: Sequence[UnitEvent]) -> int:
+        """Store unit events, each (tier, seq) once; return how many were new."""
+        ids = self._service_ids({event.service for event in events})
+        with self._pool.transaction() as connection:
+            return sum(
+                tiers.append_unit_events(connection, ids, tier, group)
+                for tier, group in tiers.by_tier(events).items()
+            )
+
+    def unit_events(self, service: str, from_s: float, to_s: float) -> list[UnitEvent]:
+        """Events of the service's units in ``[from_s, to_s)``, in order; none when unknown."""
+        with self._pool.transaction() as connection:
+            try:
+                bounds = _bounds(connection, service, from_s, to_s)
+            except DataError:
+                return []
+            return tiers.unit_events(connection, service, bounds)
+
+    # Models and forecasts
+
+    def save_model(self, row: ModelRow) -> int:
+        """Store a version and return its number; a live one takes the place of the live one."""
+        number = self._service_ids({row.service})[row.service]
+        with self._pool.transaction() as connection:
+            return models.save_model(connection, number, row)
+
+    def live_model(self, service: str) -> ModelRow | None:
+        """Return the live version, if there is one."""
+        with self._pool.transaction() as connection:
+            return models.live_model(connection, service)
+
+    def models(self, service: str) -> list[ModelRow]:
+        """Every version, newest first."""
+        with self._pool.transaction() as connection:
+            return models.versions(connection, service)
+
+    def set_live(self, service: str, model_id: int) -> None:
+        """Make one version the live one (roll-back)."""
+        with self._pool.transaction() as connection:
+            number = services.service_id(connection, service)
+            models.set_live(connection, number, service, model_id)
+
+    def save_forecast(self, forecast: QuantileForecast, model_id: int | None = None) -> int:
+        """Store a forecast and return its number."""
+        number = self._service_ids({forecast.service})[forecast.service]
+        with self._pool.transaction() as connection:
+            return models.save_forecast(connection, number, forecast, model_id)
+
+    def latest_forecast(self, service: str) -> QuantileForecast | None:
+        """Return the forecast made last, if there is one."""
+        with self._pool.transaction() as connection:
+            return models.latest_forecast(connection, service)
+
+    # Journal
+
+    def append_decision(
+        self,
+        service: str,
+        at_s: float,
+        inputs: Mapping[str, Any],
+        output: Mapping[str, Any],
+        ordered: bool,
+    ) -> int:
+        """Append to the journal and return the entry's number. NaN is stored as null."""
+        number = self._service_ids({service})[service]
+        entry = {"inputs": inputs, "output": output, "ordered": ordered}
+        with self._pool.transaction() as connection:
+            return journal.append_decision(connection, number, at_s, entry)
+
+    def decisions(
+        self, service: str, limit: int = 100, before_id: int | None = None
+    ) -> list[DecisionRow]:
+        """At most `limit` decisions numbered below `before_id`, newest first."""
+        with self._pool.transaction() as connection:
+            return journal.decisions(connection, service, limit, before_id)
+
+    def decision_at(self, service: str, at_s: float) -> DecisionRow | None:
+        """Return the decision that was in force at `at_s`."""
+        with self._pool.transaction() as connection:
+            return journal.decision_at(connection, service, at_s)
+
+    def _service_ids(self, names: set[str]) -> dict[str, int]:
+        """Numbers of services, added in a transaction of their own: that never waits for a batch."""
+        if not names:
+            return {}
+        with self._pool.transaction() as connection:
+            return services.service_ids(connection, names)
+
+
+def _bounds(connection: Connection, service: str, from_s: float, to_s: float) -> dict[str, Any]:
+    number = services.service_id(connection, service)
+    return {"service_id": number, "from_s": from_s, "to_s": to_s}

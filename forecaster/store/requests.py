@@ -1,0 +1,120 @@
+"""Single requests: appended once, together with the demand that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forecaster.demand import bin_requests, merge, subtract
+from forecaster.domain.demand import FloatArray, RequestBatch
+from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
+from forecaster.store.pool import Connection
+from forecaster.store.queries import queries
+from forecaster.store.rows import Served, native
+from forecaster.store.services import count_requests, lock_service
+from forecaster.store.slots import change_slots
+
+SQL = queries("request")
+
+_DAY_S = 86400
+_COPY_PIECE_BYTES = 1 << 20
+
+
+def append_log(
+    connection: Connection, ids: Mapping[str, int], batches: Sequence[RequestBatch]
+) -> None:
+    """Store requests of an imported log; the caller advances the source in the same transaction."""
+    batches = [batch for batch in batches if len(batch)]
+    if not batches:
+        return
+    arrival_s = np.concatenate([batch.arrival_s for batch in batches])
+    add_days(connection, arrival_s)
+    service = np.repeat([ids[batch.service] for batch in batches], [len(b) for b in batches])
+    stream = render(
+        {
+            "service_id": (">i4", service),
+            "arrival": (">i8", microseconds(arrival_s)),
+            "prompt_tokens": (">i4", np.concatenate([b.prompt_tokens for b in batches])),
+            "output_tokens": (">i4", np.concatenate([b.output_tokens for b in batches])),
+        }
+    )
+    with connection.cursor() as cursor, cursor.copy(SQL["copy_log"]) as copy:
+        for begin in range(0, len(stream), _COPY_PIECE_BYTES):
+            copy.write(stream[begin : begin + _COPY_PIECE_BYTES])
+    add_demand(connection, ids, batches)
+
+
+def add_demand(
+    connection: Connection, ids: Mapping[str, int], batches: Sequence[RequestBatch]
+) -> None:
+    """Merge the batches into the demand of their services."""
+    for batch in sorted(batches, key=lambda batch: ids[batch.service]):
+        number = ids[batch.service]
+        lock_service(connection, number)
+        change_slots(connection, number, bin_requests(batch), merge)
+        first_s, last_s = float(batch.arrival_s.min()), float(batch.arrival_s.max())
+        count_requests(connection, number, len(batch), first_s, last_s)
+
+
+def take_back(connection: Connection, number: int, row: RequestBatch) -> None:
+    """Undo one row: the last line of a log has grown since it was read."""
+    arrival_s = float(row.arrival_s[0])
+    lock_service(connection, number)
+    connection.execute(
+        SQL["take_back"],
+        {
+            "service_id": number,
+            "arrival_s": arrival_s,
+            "prompt_tokens": int(row.prompt_tokens[0]),
+            "output_tokens": int(row.output_tokens[0]),
+        },
+    )
+    change_slots(connection, number, bin_requests(row), subtract)
+    count_requests(connection, number, -1, arrival_s, arrival_s)
+
+
+def add_days(connection: Connection, arrival_s: FloatArray) -> None:
+    """Make the partitions of the days of these arrivals."""
+    days = np.unique(np.floor(arrival_s / _DAY_S).astype(np.int64))
+    epoch = date(1970, 1, 1)
+    connection.execute(SQL["add_days"], {"days": [epoch + timedelta(int(day)) for day in days]})
+
+
+def request_rows(connection: Connection, service: str, bounds: Mapping[str, Any]) -> RequestBatch:
+    """Requests that arrived in the range, in order."""
+    formats = {"arrival": ">i8", "prompt_tokens": ">i4", "output_tokens": ">i4"}
+    table = _copied(connection, "rows", bounds, formats)
+    return RequestBatch(
+        service,
+        epoch_seconds(table["arrival"]),
+        native(table["prompt_tokens"], np.int64),
+        native(table["output_tokens"], np.int64),
+    )
+
+
+def served(connection: Connection, bounds: Mapping[str, Any]) -> Served:
+    """What our own tier answered in the range, in order of arrival."""
+    times = ("ttft_s", "tpot_s", "latency_s")
+    formats = {"arrival": ">i8", **dict.fromkeys(times, ">f4"), "status": ">i2"}
+    table = _copied(connection, "served", bounds, formats)
+    return Served(
+        arrival_s=epoch_seconds(table["arrival"]),
+        ttft_s=native(table["ttft_s"], np.float64),
+        tpot_s=native(table["tpot_s"], np.float64),
+        latency_s=native(table["latency_s"], np.float64),
+        status=native(table["status"], np.int64),
+    )
+
+
+def _copied(
+    connection: Connection, name: str, bounds: Mapping[str, Any], formats: Mapping[str, str]
+) -> npt.NDArray[np.void]:
+    stream = bytearray()
+    with connection.cursor() as cursor, cursor.copy(SQL[name], bounds) as copy:
+        for piece in copy:
+            stream += piece
+    return parse(stream, formats)

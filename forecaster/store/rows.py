@@ -1,0 +1,92 @@
+"""Rows as values: what the store returns and takes beside the domain's own types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forecaster.domain.demand import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSummary:
+    """What is stored of one service; times are the first and last arrival, epoch seconds."""
+
+    name: str
+    first_s: float
+    last_s: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One trained version of a service's forecaster.
+
+    Attributes
+    ----------
+    champion : str
+        Name of the member that won.
+    slot_s : float
+        Its grid, seconds.
+    scores, calibration : mapping
+        JSON objects.
+    verdict : str
+        One sentence: why it is live or not.
+    model_id : int
+        0 before it is stored.
+    """
+
+    service: str
+    created_s: float
+    champion: str
+    slot_s: float
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = ""
+    live: bool = False
+    model_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One entry of the append-only decision journal."""
+
+    decision_id: int
+    service: str
+    at_s: float
+    inputs: Mapping[str, Any]
+    output: Mapping[str, Any]
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Requests that our own tier answered, in order of arrival.
+
+    Attributes
+    ----------
+    arrival_s : float64[n]
+        Epoch seconds.
+    ttft_s, tpot_s, latency_s : float64[n]
+        Seconds; NaN where it has no meaning.
+    status : int64[n]
+        HTTP status.
+    """
+
+    arrival_s: FloatArray
+    ttft_s: FloatArray
+    tpot_s: FloatArray
+    latency_s: FloatArray
+    status: IntArray
+
+    def __len__(self) -> int:
+        return int(self.arrival_s.size)
+
+
+def native(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Copy a big-endian column into an array of its own."""
+    return np.ascontiguousarray(values.astype(dtype))

@@ -1,0 +1,69 @@
+"""Services: names, numbers and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forecaster.domain.errors import DataError
+from forecaster.store.pool import Connection
+from forecaster.store.queries import queries
+from forecaster.store.rows import ServiceSummary
+
+_SQL = queries("service")
+
+
+def service_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of each service; unknown ones are added."""
+    wanted = sorted(set(names))
+    known = _known_ids(connection, wanted)
+    if len(known) < len(wanted):
+        connection.execute(_SQL["add"], {"names": [name for name in wanted if name not in known]})
+        known = _known_ids(connection, wanted)
+    return known
+
+
+def service_id(connection: Connection, name: str) -> int:
+    """Return the number of a service that must exist.
+
+    Raises
+    ------
+    DataError
+        With the names that are known.
+    """
+    known = _known_ids(connection, [name])
+    if name in known:
+        return known[name]
+    raise unknown_service(connection, name)
+
+
+def unknown_service(connection: Connection, name: str) -> DataError:
+    """Return the error that says which services there are."""
+    names = [row[0] for row in connection.execute(_SQL["names"])]
+    if not names:
+        return DataError(f"service {name!r} is unknown: no log was ingested yet", "ingest one")
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return DataError(f"service {name!r} is unknown", f"known: {listed}")
+
+
+def summaries(connection: Connection) -> list[ServiceSummary]:
+    """Every service with requests, by name."""
+    return [ServiceSummary(*row) for row in connection.execute(_SQL["summaries"])]
+
+
+def lock_service(connection: Connection, number: int) -> None:
+    """Make this transaction the only one that changes the demand of the service."""
+    connection.execute(_SQL["lock"], {"service_id": number})
+
+
+def count_requests(
+    connection: Connection, number: int, requests: int, first_s: float, last_s: float
+) -> None:
+    """Add `requests` (negative to take back) to the service's figures."""
+    connection.execute(
+        _SQL["count"],
+        {"service_id": number, "requests": requests, "first_s": first_s, "last_s": last_s},
+    )
+
+
+def _known_ids(connection: Connection, names: list[str]) -> dict[str, int]:
+    return dict(connection.execute(_SQL["ids"], {"names": names}).fetchall())

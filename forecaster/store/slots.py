@@ -1,0 +1,117 @@
+"""Demand slots: merged exactly, read as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from forecaster.demand import empty_sums
+from forecaster.domain.demand import SLOT_S, SlotSums
+from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
+from forecaster.store.pool import Connection
+from forecaster.store.queries import queries
+from forecaster.store.rows import native
+
+_SQL = queries("slots")
+
+_ALL_TIME_S = (-2_208_988_800.0, 253_402_300_800.0)
+"""1900 to 9999: the range when none is asked for, epoch seconds."""
+
+_FORMATS = {
+    "start": ">i8",
+    "arrivals": ">i8",
+    "prompt_tokens": ">i8",
+    "output_tokens": ">i8",
+    "prompt_output": ">f8",
+    "prompt_sq": ">f8",
+    "output_sq": ">f8",
+    "counts_1s": f"V{2 * SLOT_S}",
+}
+
+
+def read_slots(
+    connection: Connection, number: int, from_s: float | None, to_s: float | None
+) -> SlotSums:
+    """Slots that start in ``[from_s, to_s)``, epoch seconds; None means all."""
+    bounds = {
+        "service_id": number,
+        "from_s": _ALL_TIME_S[0] if from_s is None else from_s,
+        "to_s": _ALL_TIME_S[1] if to_s is None else to_s,
+    }
+    stream = bytearray()
+    with connection.cursor() as cursor, cursor.copy(_SQL["read"], bounds) as copy:
+        for piece in copy:
+            stream += piece
+    table = parse(stream, _FORMATS)
+    counts = np.ascontiguousarray(table["counts_1s"]).view("<u2").reshape(-1, SLOT_S)
+    return SlotSums(
+        start_s=np.rint(epoch_seconds(table["start"])).astype(np.int64),
+        arrivals=native(table["arrivals"], np.int64),
+        prompt_tokens=native(table["prompt_tokens"], np.int64),
+        output_tokens=native(table["output_tokens"], np.int64),
+        prompt_output=native(table["prompt_output"], np.float64),
+        prompt_sq=native(table["prompt_sq"], np.float64),
+        output_sq=native(table["output_sq"], np.float64),
+        counts_1s=counts.astype(np.uint16),
+    )
+
+
+def change_slots(
+    connection: Connection,
+    number: int,
+    change: SlotSums,
+    combine: Callable[[SlotSums, SlotSums], SlotSums],
+) -> None:
+    """Replace the slots that `change` touches by ``combine(stored, change)``.
+
+    The caller holds the service's lock, so nobody else reads what is taken out here.
+    """
+    if not change.start_s.size:
+        return
+    taken = connection.execute(
+        _SQL["take"],
+        {
+            "service_id": number,
+            "from_s": float(change.start_s[0]),
+            "to_s": float(change.start_s[-1] + 1),
+            "starts": change.start_s.tolist(),
+        },
+        binary=True,
+    ).fetchall()
+    _put(connection, number, combine(_sums_of(sorted(taken)), change))
+
+
+def _put(connection: Connection, number: int, slots: SlotSums) -> None:
+    counts = np.ascontiguousarray(slots.counts_1s.astype("<u2")).view(_FORMATS["counts_1s"])
+    columns: dict[str, tuple[str, Any]] = {
+        "service_id": (">i4", np.full(slots.start_s.size, number)),
+        "start": (">i8", microseconds(slots.start_s.astype(np.float64))),
+        "counts_1s": (_FORMATS["counts_1s"], counts.reshape(-1)),
+    }
+    for name in ("arrivals", "prompt_tokens", "output_tokens"):
+        columns[name] = (">i8", getattr(slots, name))
+    for name in ("prompt_output", "prompt_sq", "output_sq"):
+        columns[name] = (">f8", getattr(slots, name))
+    order = ("service_id", *_FORMATS)
+    with connection.cursor() as cursor, cursor.copy(_SQL["put"]) as copy:
+        copy.write(render({name: columns[name] for name in order}))
+
+
+def _sums_of(rows: list[tuple[Any, ...]]) -> SlotSums:
+    if not rows:
+        return empty_sums()
+    start, arrivals, prompt, output, prompt_output, prompt_sq, output_sq, counts = zip(
+        *rows, strict=True
+    )
+    return SlotSums(
+        start_s=np.array(start, np.int64),
+        arrivals=np.array(arrivals, np.int64),
+        prompt_tokens=np.array(prompt, np.int64),
+        output_tokens=np.array(output, np.int64),
+        prompt_output=np.array(prompt_output, np.float64),
+        prompt_sq=np.array(prompt_sq, np.float64),
+        output_sq=np.array(output_sq, np.float64),
+        counts_1s=np.frombuffer(b"".join(counts), "<u2").reshape(-1, SLOT_S).astype(np.uint16),
+    )

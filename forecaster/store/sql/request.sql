@@ -1,0 +1,61 @@
+-- Single requests.
+
+-- name: add_days
+select request_add_days(%(days)s::date[]);
+
+-- name: copy_log
+copy request (service_id, arrival, prompt_tokens, output_tokens) from stdin (format binary);
+
+-- name: copy_tier
+copy request (
+    service_id, arrival, prompt_tokens, output_tokens, ttft_s, tpot_s, latency_s, status, unit_id
+) from stdin (format binary);
+
+-- Takes back the one row of an unterminated last line.
+-- name: take_back
+delete from request
+where (tableoid, ctid) in (
+    select tableoid, ctid from request
+    where service_id = %(service_id)s and arrival = to_timestamp(%(arrival_s)s)
+      and prompt_tokens = %(prompt_tokens)s and output_tokens = %(output_tokens)s and status is null
+    limit 1
+);
+
+-- Scans the partitions of the range only, by their block range index.
+-- name: rows
+copy (
+    select arrival, prompt_tokens, output_tokens
+    from request
+    where service_id = %(service_id)s
+      and arrival >= to_timestamp(%(from_s)s) and arrival < to_timestamp(%(to_s)s)
+    order by arrival
+) to stdout (format binary);
+
+-- Rows with a status were answered by our own tier.
+-- name: served
+copy (
+    select arrival, coalesce(ttft_s, 'NaN'), coalesce(tpot_s, 'NaN'), coalesce(latency_s, 'NaN'), status
+    from request
+    where service_id = %(service_id)s
+      and arrival >= to_timestamp(%(from_s)s) and arrival < to_timestamp(%(to_s)s)
+      and status is not null
+    order by arrival
+) to stdout (format binary);
+
+-- name: drop_days
+select request_drop_days(%(keep_days)s);
+
+-- name: tier_add
+insert into tier_cursor (tier) values (%(tier)s) on conflict (tier) do nothing;
+
+-- name: tier_lock
+select request_seq, event_seq from tier_cursor where tier = %(tier)s for update;
+
+-- name: tier_cursor
+select request_seq, event_seq from tier_cursor where tier = %(tier)s;
+
+-- name: tier_requests_read
+update tier_cursor set request_seq = %(seq)s where tier = %(tier)s;
+
+-- name: tier_events_read
+update tier_cursor set event_seq = %(seq)s where tier = %(tier)s;
