@@ -1,0 +1,157 @@
+"""Single-pass models with dynamic batching: what waits goes into one pass, up to `max_batch` rows."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from actuators.onnx_tier.session import signature_of
+from actuators.onnx_tier.wire import Tensor
+from forecaster.domain.profile import ClassicProfile
+
+Named = list[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """Input tensors by name, and the outputs wanted (empty = all)."""
+
+    request_id: int
+    inputs: Named
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferOut:
+    """The answer: tensors, or the model's refusal in `error`."""
+
+    request_id: int
+    outputs: Named
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over `rows` rows."""
+
+    rows: int
+    seconds: float
+
+
+class ClassicEngine:
+    """The engine of one classic unit; one thread owns it.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        The model. It batches when the first axis of every input and output is free.
+    profile : ClassicProfile
+        Its largest batch and how long a lone request waits for company.
+    """
+
+    def __init__(self, session: Any, profile: ClassicProfile) -> None:
+        self._session = session
+        self._profile = profile
+        signature = signature_of(session)
+        self._names = tuple(each.name for each in signature.outputs)
+        shapes = [each.shape for each in (*signature.inputs, *signature.outputs)]
+        self._batches = all(shape and shape[0] == -1 for shape in shapes)
+        self._waiting: deque[tuple[InferRequest, float]] = deque()
+        self.passes: deque[Pass] = deque(maxlen=4096)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
+
+    def submit(self, request: InferRequest) -> None:
+        """Queue a request."""
+        self._waiting.append((request, time.monotonic()))
+
+    def cancel(self, request_id: int) -> None:
+        """Forget a request that has not run; unknown ids are ignored."""
+        self._waiting = deque(each for each in self._waiting if each[0].request_id != request_id)
+
+    def hold_s(self) -> float:
+        """Seconds that the batch should still wait for company; 0 = run now."""
+        delay_s = self._profile.batch_delay_s
+        if not self._waiting or delay_s == 0 or len(self._waiting) >= self._profile.max_batch:
+            return 0.0
+        return max(0.0, self._waiting[0][1] + delay_s - time.monotonic())
+
+    def step(self) -> list[InferOut]:
+        """Run one pass over the oldest requests that fit together."""
+        batch = self._take()
+        started_s = time.perf_counter()
+        try:
+            answers = self._run(batch)
+        except Exception as error:  # the model's own refusal, of any class, belongs to the client
+            if len(batch) == 1:
+                return [InferOut(batch[0].request_id, [], _first_line(error))]
+            # One bad request must not fail its neighbours: run each alone.
+            answers = [self._alone(request) for request in batch]
+        rows = sum(_rows(request) for request in batch)
+        self.passes.append(Pass(rows, time.perf_counter() - started_s))
+        return answers
+
+    def _take(self) -> list[InferRequest]:
+        first, _ = self._waiting.popleft()
+        batch, rows, kind = [first], _rows(first), _kind(first)
+        while self._batches and self._waiting:
+            request = self._waiting[0][0]
+            if rows + _rows(request) > self._profile.max_batch or _kind(request) != kind:
+                break
+            self._waiting.popleft()
+            batch.append(request)
+            rows += _rows(request)
+        return batch
+
+    def _alone(self, request: InferRequest) -> InferOut:
+        try:
+            return self._run([request])[0]
+        except Exception as error:  # as in `step`
+            return InferOut(request.request_id, [], _first_line(error))
+
+    def _run(self, batch: Sequence[InferRequest]) -> list[InferOut]:
+        if len(batch) == 1:
+            feed = dict(batch[0].inputs)
+        else:
+            names = [name for name, _ in batch[0].inputs]
+            columns = zip(*([tensor for _, tensor in each.inputs] for each in batch), strict=True)
+            feed = {
+                name: np.concatenate(column) for name, column in zip(names, columns, strict=True)
+            }
+        results = self._session.run(None, feed)
+        answers: list[InferOut] = []
+        at = 0
+        for request in batch:
+            end = at + _rows(request)
+            mine = results if len(batch) == 1 else [result[at:end] for result in results]
+            wanted = request.outputs or self._names
+            named = [pair for pair in zip(self._names, mine, strict=True) if pair[0] in wanted]
+            answers.append(InferOut(request.request_id, named))
+            at = end
+        return answers
+
+
+def _rows(request: InferRequest) -> int:
+    tensor = request.inputs[0][1]
+    return int(tensor.shape[0]) if tensor.ndim else 1
+
+
+def _kind(request: InferRequest) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+    """Requests of one kind may share a pass: same inputs, types, row shapes and row counts."""
+    rows = _rows(request)
+    return tuple(
+        (name, tensor.dtype.str, tensor.shape[1:], tensor.ndim > 0 and tensor.shape[0] == rows)
+        for name, tensor in request.inputs
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300] or type(error).__name__

@@ -1,0 +1,247 @@
+"""Token generation with continuous batching: every step decodes all rows and reads some prompt.
+
+Rows 0..n-1 decode; the prompt being read sits in row n, at most `chunk_tokens` of it a step, so that
+a long prompt never stalls the others for longer than one chunk. A finished row is filled by the last
+one. The tokens of a request do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actuators.onnx_tier.kv_rows import KvRows, Tokens
+from actuators.onnx_tier.session import signature_of
+from forecaster.domain.profile import GenerativeProfile
+
+STEP_LOG = 4096
+"""Steps that the running log keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One prompt to continue.
+
+    Attributes
+    ----------
+    prompt : int64[p]
+        Token ids, at least one.
+    max_tokens : int
+        Tokens to generate.
+    temperature : float
+        0 = greedy; above it the softmax is sampled.
+    seed : int or None
+        Makes sampling repeatable.
+    stop_token : int
+        Generation ends before this token; -1 for none.
+    """
+
+    request_id: int
+    prompt: Tokens
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    stop_token: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOut:
+    """One generated token; `finish` is empty, ``length`` or ``stop`` (then `token` is no output)."""
+
+    request_id: int
+    token: int
+    finish: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did: `b` rows decoded over `ctx` cached tokens, `p` prompt tokens read."""
+
+    b: int
+    ctx: int
+    p: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Sequence:
+    request: GenerateRequest
+    random: np.random.Generator | None
+    cached: int = 0
+    made: int = 0
+    last: int = 0
+    reserved: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reserved = int(self.request.prompt.size) + self.request.max_tokens
+
+
+class GenerateEngine:
+    """The engine of one generative unit; one thread owns it.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        The model.
+    profile : GenerativeProfile
+        Limits: `max_batch` rows, `chunk_tokens` a step, `kv_tokens` over all rows.
+    """
+
+    def __init__(self, session: Any, profile: GenerativeProfile) -> None:
+        signature = signature_of(session)
+        self._profile = profile
+        row_tokens = min(signature.context_tokens, profile.kv_tokens)
+        self._kv = KvRows(session, signature, profile.max_batch, row_tokens)
+        self._waiting: deque[GenerateRequest] = deque()
+        self._rows: list[_Sequence] = []
+        self._reading: _Sequence | None = None
+        self._reserved_tokens = 0
+        self.steps: deque[Step] = deque(maxlen=STEP_LOG)
+
+    @property
+    def row_tokens(self) -> int:
+        """Longest prompt and output together, tokens."""
+        return self._kv.row_tokens
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        return bool(self._rows or self._reading or self._waiting)
+
+    def submit(self, request: GenerateRequest) -> None:
+        """Queue a request.
+
+        Raises
+        ------
+        ValueError
+            When it can never run: empty, too long for a row, or with a token outside the vocabulary.
+        """
+        total = int(request.prompt.size) + request.max_tokens
+        if request.prompt.size == 0 or request.max_tokens < 1:
+            raise ValueError("a request needs a prompt and at least one token to make")
+        if total > self._kv.row_tokens:
+            raise ValueError(f"{total} tokens do not fit a row of {self._kv.row_tokens}")
+        if int(request.prompt.min()) < 0 or int(request.prompt.max()) >= self._kv.vocabulary:
+            raise ValueError(f"token ids must be 0..{self._kv.vocabulary - 1}")
+        self._waiting.append(request)
+
+    def cancel(self, request_id: int) -> None:
+        """Forget a request, wherever it is; unknown ids are ignored."""
+        for request in self._waiting:
+            if request.request_id == request_id:
+                self._waiting.remove(request)
+                return
+        if self._reading and self._reading.request.request_id == request_id:
+            self._release(self._reading)
+            self._reading = None
+            return
+        for row, sequence in enumerate(self._rows):
+            if sequence.request.request_id == request_id:
+                self._remove_row(row)
+                return
+
+    def step(self) -> list[TokenOut]:
+        """Decode one token for every row and read up to `chunk_tokens` of prompts."""
+        started_s = time.perf_counter()
+        b, ctx = len(self._rows), sum(each.cached for each in self._rows)
+        out = self._decode()
+        budget = self._profile.chunk_tokens
+        while budget > 0 and (self._reading or self._admit()):
+            budget -= self._read(budget, out)
+        p = self._profile.chunk_tokens - budget
+        self.steps.append(Step(b, ctx, p, time.perf_counter() - started_s))
+        return out
+
+    def _decode(self) -> list[TokenOut]:
+        rows = self._rows
+        if not rows:
+            return []
+        tokens = np.array([each.last for each in rows], np.int64)
+        lengths = np.array([each.cached for each in rows], np.int64)
+        picked = _pick(self._kv.decode(tokens, lengths), rows)
+        out: list[TokenOut] = []
+        ended: list[int] = []
+        for row, (sequence, token) in enumerate(zip(rows, picked, strict=True)):
+            sequence.cached += 1
+            out.append(_emit(sequence, int(token)))
+            if out[-1].finish:
+                ended.append(row)
+        for row in reversed(ended):
+            self._remove_row(row)
+        return out
+
+    def _admit(self) -> bool:
+        """Start reading the next prompt if a row and its tokens are free; strictly in order."""
+        if not self._waiting or len(self._rows) >= self._profile.max_batch:
+            return False
+        sequence = _Sequence(self._waiting[0], _random_of(self._waiting[0]))
+        if self._reserved_tokens + sequence.reserved > self._profile.kv_tokens:
+            return False
+        self._waiting.popleft()
+        self._reserved_tokens += sequence.reserved
+        self._reading = sequence
+        return True
+
+    def _read(self, budget: int, out: list[TokenOut]) -> int:
+        """Read at most `budget` tokens of the prompt under way; return how many."""
+        sequence = self._reading
+        assert sequence is not None
+        prompt = sequence.request.prompt
+        chunk = prompt[sequence.cached : sequence.cached + budget]
+        logits = self._kv.prefill(len(self._rows), chunk, sequence.cached)
+        sequence.cached += chunk.size
+        if sequence.cached == prompt.size:
+            out.append(_emit(sequence, int(_pick(logits[None, :], [sequence])[0])))
+            self._reading = None
+            if out[-1].finish:
+                self._release(sequence)
+            else:
+                self._rows.append(sequence)
+        return int(chunk.size)
+
+    def _remove_row(self, row: int) -> None:
+        """Free `row`: the last row takes its place, the prompt under way moves up behind it."""
+        self._release(self._rows[row])
+        last = len(self._rows) - 1
+        moved = self._rows.pop()
+        if row != last:
+            self._kv.move(last, row, moved.cached)
+            self._rows[row] = moved
+        if self._reading and self._reading.cached:
+            self._kv.move(last + 1, last, self._reading.cached)
+
+    def _release(self, sequence: _Sequence) -> None:
+        self._reserved_tokens -= sequence.reserved
+
+
+def _emit(sequence: _Sequence, token: int) -> TokenOut:
+    request = sequence.request
+    if token == request.stop_token:
+        return TokenOut(request.request_id, token, "stop")
+    sequence.last = token
+    sequence.made += 1
+    finish = "length" if sequence.made >= request.max_tokens else ""
+    return TokenOut(request.request_id, token, finish)
+
+
+def _pick(
+    logits: npt.NDArray[np.floating[Any]], sequences: Sequence[_Sequence]
+) -> npt.NDArray[np.int64]:
+    """Choose the next token of each row: the greatest, or a draw from the softmax."""
+    picked = logits.argmax(axis=-1)
+    for row, sequence in enumerate(sequences):
+        if sequence.random is not None:
+            scaled = logits[row].astype(np.float64) / sequence.request.temperature
+            # The Gumbel maximum is a softmax draw without the softmax.
+            picked[row] = int((scaled + sequence.random.gumbel(size=scaled.size)).argmax())
+    return picked
+
+
+def _random_of(request: GenerateRequest) -> np.random.Generator | None:
+    return np.random.default_rng(request.seed) if request.temperature > 0 else None

@@ -1,0 +1,164 @@
+"""Tensors of the Open Inference Protocol: JSON numbers or raw bytes, to numpy and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+
+from actuators.onnx_tier.jobs import RefusedError
+from actuators.onnx_tier.session import ModelSignature
+from actuators.onnx_tier.wire import Tensor
+
+DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+"""numpy's names of types to the protocol's."""
+
+_NUMPY = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
+
+Named = list[tuple[str, Tensor]]
+
+
+def read_inputs(
+    body: bytes, header_length: str | None, signature: ModelSignature
+) -> tuple[dict[str, Any], Named]:
+    """Read the body of an inference request.
+
+    Parameters
+    ----------
+    body : bytes
+        JSON, followed by the binary tensors if there are any.
+    header_length : str or None
+        Value of ``Inference-Header-Content-Length``.
+    signature : ModelSignature
+        What the model takes: names, types and numbers of axes are checked against it.
+
+    Returns
+    -------
+    dict, list of (str, ndarray)
+        The JSON object and the inputs.
+
+    Raises
+    ------
+    RefusedError
+        400, naming the input and what is wrong with it.
+    """
+    data, binary = _split(body, header_length)
+    entries = data.get("inputs")
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise _bad("inputs must be a list of tensors")
+    outputs = data.get("outputs") or []
+    if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
+        raise _bad("outputs must be a list of objects")
+    known = {each.name for each in signature.outputs}
+    for each in outputs:
+        if each.get("name") not in known:
+            raise _bad(f"output {each.get('name')!r} does not exist; outputs are {sorted(known)}")
+    tensors: Named = []
+    at = 0
+    for entry in entries:
+        size = (entry.get("parameters") or {}).get("binary_data_size")
+        raw = None
+        if size is not None:
+            if type(size) is not int or size < 0 or at + size > len(binary):
+                raise _bad(f"input {entry.get('name')!r}: binary_data_size exceeds the body")
+            raw, at = binary[at : at + size], at + size
+        tensors.append((str(entry.get("name")), _tensor(entry, raw)))
+    _check(tensors, signature)
+    return data | {"outputs": outputs}, tensors
+
+
+def write_outputs(data: dict[str, Any], outputs: Named) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the JSON entries and the binary part of the answer to request `data`."""
+    all_binary = bool((data.get("parameters") or {}).get("binary_data_output"))
+    asked = {each["name"]: each.get("parameters") or {} for each in data["outputs"]}
+    entries: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for name, tensor in outputs:
+        entry: dict[str, Any] = {
+            "name": name,
+            "datatype": DATATYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+        }
+        if asked.get(name, {}).get("binary_data", all_binary):
+            parts.append(tensor.tobytes())
+            entry["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            entry["data"] = tensor.ravel().tolist()
+        entries.append(entry)
+    return entries, b"".join(parts)
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:
+    end = len(body)
+    if header_length is not None:
+        if not header_length.isdigit() or int(header_length) > len(body):
+            raise _bad("Inference-Header-Content-Length exceeds the body")
+        end = int(header_length)
+    try:
+        data = orjson.loads(body[:end])
+    except orjson.JSONDecodeError as error:
+        raise _bad(f"the body is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise _bad("the body is not a JSON object")
+    return data, body[end:]
+
+
+def _tensor(entry: dict[str, Any], raw: bytes | None) -> Tensor:
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if datatype not in _NUMPY:
+        raise _bad(f"input {name!r}: datatype {datatype!r} is not one of {sorted(_NUMPY)}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise _bad(f"input {name!r}: shape must be a list of sizes")
+    dtype = _NUMPY[datatype]
+    count = math.prod(shape)
+    if raw is not None:
+        if len(raw) != count * dtype.itemsize:
+            raise _bad(
+                f"input {name!r}: shape {shape} of {datatype} is {count * dtype.itemsize} bytes, "
+                f"got {len(raw)}"
+            )
+        return np.frombuffer(raw, dtype).reshape(shape)
+    try:
+        value = np.asarray(entry.get("data"), dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _bad(f"input {name!r}: data is no {datatype} tensor") from error
+    if value.size != count:
+        raise _bad(f"input {name!r}: shape {shape} needs {count} values, got {value.size}")
+    return value.reshape(shape)
+
+
+def _check(tensors: Named, signature: ModelSignature) -> None:
+    given = dict(tensors)
+    expected = {each.name: each for each in signature.inputs}
+    if given.keys() != expected.keys() or len(given) != len(tensors):
+        raise _bad(f"inputs must be {sorted(expected)}, got {sorted(given)}")
+    for name, tensor in tensors:
+        spec = expected[name]
+        if tensor.dtype.name != spec.dtype:
+            raise _bad(f"input {name!r} must be {DATATYPES.get(spec.dtype, spec.dtype)}")
+        fits = len(tensor.shape) == len(spec.shape) and all(
+            wanted in (-1, size) for size, wanted in zip(tensor.shape, spec.shape, strict=True)
+        )
+        if not fits or tensor.size == 0:
+            raise _bad(
+                f"input {name!r} must have shape {list(spec.shape)}, got {list(tensor.shape)}"
+            )
+
+
+def _bad(message: str) -> RefusedError:
+    return RefusedError(400, message, "invalid_request")

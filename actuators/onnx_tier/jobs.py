@@ -1,0 +1,134 @@
+"""One accepted request inside the tier, and what happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+
+from actuators.onnx_tier.wire import Header
+from forecaster.domain.profile import ClassicProfile, Profile
+
+
+class RefusedError(Exception):
+    """A request that was not accepted, or could not be kept.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status to answer.
+    message : str
+        One sentence for the client.
+    code : str
+        Machine-readable kind, as in OpenAI's error bodies.
+    retry_after_s : int
+        When to come back; 0 = no advice.
+    """
+
+    def __init__(self, status: int, message: str, code: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A generated token; `finish` is empty until the last."""
+
+    token: int
+    finish: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outputs of a classic model: entries as in `wire.pack_tensors`, and the bytes."""
+
+    outputs: list[Header]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The unit was lost before anything was sent: what came so far is void."""
+
+
+JobEvent = Tokens | Answer | Restarted | RefusedError
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An accepted request.
+
+    Attributes
+    ----------
+    header, body : dict, bytes
+        The frame that a unit gets, without its number.
+    work_s : float
+        Expected seconds of a unit's time; what the router balances.
+    arrival_s : float
+        On the installation's clock.
+    arrived_s, first_s, last_s : float
+        Monotonic real seconds: accepted, first and last output; NaN before.
+    delivered : bool
+        Some of the answer is on its way to the client: the job can no longer move.
+    """
+
+    service: str
+    header: Header
+    body: bytes
+    work_s: float
+    arrival_s: float
+    prompt_tokens: int = 0
+    job_id: int = 0
+    arrived_s: float = field(default_factory=time.monotonic)
+    first_s: float = math.nan
+    last_s: float = math.nan
+    output_tokens: int = 0
+    unit_id: str = ""
+    attempts: int = 0
+    delivered: bool = False
+    done: bool = False
+    events: asyncio.Queue[JobEvent] = field(default_factory=asyncio.Queue)
+
+    def push(self, event: JobEvent) -> None:
+        """Hand an event to whoever answers the client."""
+        if isinstance(event, Tokens | Answer):
+            self.last_s = time.monotonic()
+            if math.isnan(self.first_s):
+                self.first_s = self.last_s
+        if isinstance(event, Tokens) and event.finish != "stop":
+            self.output_tokens += 1
+        self.done = isinstance(event, Answer | RefusedError) or (
+            isinstance(event, Tokens) and bool(event.finish)
+        )
+        self.events.put_nowait(event)
+
+    def restart(self) -> None:
+        """Void what came so far: another unit begins anew."""
+        while not self.events.empty():
+            self.events.get_nowait()
+        self.unit_id = ""
+        self.output_tokens = 0
+        self.first_s = self.last_s = math.nan
+        self.events.put_nowait(Restarted())
+
+
+def expected_work_s(profile: Profile, prompt_tokens: int, output_tokens: int) -> float:
+    """Seconds of a well-filled unit that a request will take (design, section 4).
+
+    Examples
+    --------
+    >>> from forecaster.domain.profile import ClassicProfile
+    >>> expected_work_s(ClassicProfile(((1, 0.004), (4, 0.008))), 0, 0)
+    0.002
+    """
+    if isinstance(profile, ClassicProfile):
+        size, latency_s = profile.batch_latency_s[-1]
+        return latency_s / size
+    decode_s = profile.beta_s + profile.kappa_s * (prompt_tokens + output_tokens / 2)
+    return profile.gamma_s * prompt_tokens + output_tokens * (
+        decode_s + profile.alpha_s / profile.max_batch
+    )

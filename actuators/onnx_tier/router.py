@@ -1,0 +1,228 @@
+"""Requests to units: least expected work first, a bounded queue in front, nothing lost on the way.
+
+A request waits here, not in a unit, as long as every ready unit is full, so that a unit that becomes
+ready takes part of the backlog. A unit that drains gets no more. The unstarted requests of a unit
+that dies go to the front of the queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+from actuators.onnx_tier.jobs import Answer, Job, RefusedError, Tokens
+from actuators.onnx_tier.links import FrameLink
+from actuators.onnx_tier.spec import TierService
+from actuators.onnx_tier.wire import Header
+from forecaster.domain.profile import GenerativeProfile
+
+ATTEMPTS_MAX = 3
+"""Units that one request may outlive: after that it may be what kills them."""
+
+_CLASSIC_BATCHES_AHEAD = 2
+
+
+@dataclass(slots=True, eq=False)
+class RoutedUnit:
+    """A unit as the router sees it."""
+
+    unit_id: str
+    link: FrameLink
+    slots: int
+    open: bool = True
+    jobs: dict[int, Job] = field(default_factory=dict)
+    work_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One service's queue and units."""
+
+    service: TierService
+    waiting: deque[Job] = field(default_factory=deque)
+    units: dict[str, RoutedUnit] = field(default_factory=dict)
+
+
+class Router:
+    """Routes the requests of every service.
+
+    Parameters
+    ----------
+    services : tuple of TierService
+        What is served.
+    on_idle : callable
+        Called with the id of a closed unit when its last request was answered.
+    retry_after_s : callable
+        Seconds after which a refused client of a service should come back.
+    """
+
+    def __init__(
+        self,
+        services: tuple[TierService, ...],
+        on_idle: Callable[[str], None],
+        retry_after_s: Callable[[str], int],
+    ) -> None:
+        self._lanes = {each.service: _Lane(each) for each in services}
+        self._units: dict[str, tuple[_Lane, RoutedUnit]] = {}
+        self._on_idle = on_idle
+        self._retry_after_s = retry_after_s
+        self._numbers = count(1)
+        self.accepting = True
+
+    def submit(self, job: Job) -> None:
+        """Accept a request: from here on it is answered.
+
+        Raises
+        ------
+        RefusedError
+            503 when the tier stops or the service's queue is full.
+        """
+        lane = self._lanes[job.service]
+        if not self.accepting:
+            raise RefusedError(503, "the tier is stopping", "stopping", 1)
+        if len(lane.waiting) >= lane.service.queue_limit:
+            raise self._refusal(lane, f"{len(lane.waiting)} requests already wait for a unit")
+        job.job_id = next(self._numbers)
+        lane.waiting.append(job)
+        self._dispatch(lane)
+
+    def cancel(self, job: Job) -> None:
+        """Forget a request whose client has gone; nothing happens when it is done."""
+        if job.done:
+            return
+        job.done = True
+        lane = self._lanes[job.service]
+        if job.unit_id in self._units:
+            _, unit = self._units[job.unit_id]
+            unit.link.send({"t": "cancel", "id": job.job_id})
+            self._settle(lane, unit, job)
+        elif job in lane.waiting:
+            lane.waiting.remove(job)
+
+    def open_unit(self, unit_id: str, service: str, link: FrameLink) -> None:
+        """Route to a unit that has become ready."""
+        lane = self._lanes[service]
+        profile = lane.service.unit_type.profile
+        ahead = 1 if isinstance(profile, GenerativeProfile) else _CLASSIC_BATCHES_AHEAD
+        unit = RoutedUnit(unit_id, link, profile.max_batch * ahead)
+        lane.units[unit_id] = unit
+        self._units[unit_id] = (lane, unit)
+        self._dispatch(lane)
+
+    def close_unit(self, unit_id: str) -> None:
+        """Route no more to a unit; `on_idle` tells when it has answered what it holds."""
+        found = self._units.get(unit_id)
+        if found is None:
+            self._on_idle(unit_id)
+            return
+        lane, unit = found
+        unit.open = False
+        lane.units.pop(unit_id, None)
+        if not unit.jobs:
+            self._on_idle(unit_id)
+
+    def lose_unit(self, unit_id: str) -> None:
+        """Move a dead unit's unstarted requests to the queue; end its started streams clearly."""
+        found = self._units.pop(unit_id, None)
+        if found is None:
+            return
+        lane, unit = found
+        lane.units.pop(unit_id, None)
+        for job in sorted(unit.jobs.values(), key=lambda each: each.job_id, reverse=True):
+            if job.delivered:
+                job.push(RefusedError(502, f"unit {unit_id} was lost in mid-answer", "unit_lost"))
+            elif job.attempts >= ATTEMPTS_MAX:
+                job.push(RefusedError(502, f"{job.attempts} units were lost with it", "unit_lost"))
+            else:
+                job.restart()
+                lane.waiting.appendleft(job)
+        unit.jobs.clear()
+        self._dispatch(lane)
+
+    def in_flight(self, unit_id: str) -> int:
+        """Requests that a unit holds."""
+        found = self._units.get(unit_id)
+        return len(found[1].jobs) if found else 0
+
+    def work_s(self, unit_id: str) -> float:
+        """Expected seconds of work that a unit holds."""
+        found = self._units.get(unit_id)
+        return found[1].work_s if found else 0.0
+
+    def waiting(self, service: str) -> int:
+        """Requests of a service that wait for a unit."""
+        return len(self._lanes[service].waiting)
+
+    def held(self) -> int:
+        """Requests accepted and not yet answered, over all services."""
+        waiting = sum(len(lane.waiting) for lane in self._lanes.values())
+        return waiting + sum(len(unit.jobs) for _, unit in self._units.values())
+
+    def expire(self) -> None:
+        """Refuse requests that have waited longer than their service allows."""
+        now_s = time.monotonic()
+        for lane in self._lanes.values():
+            while lane.waiting and now_s - lane.waiting[0].arrived_s > lane.service.queue_wait_s:
+                job = lane.waiting.popleft()
+                job.push(self._refusal(lane, f"no unit within {lane.service.queue_wait_s:g} s"))
+
+    def refuse_waiting(self) -> None:
+        """Refuse what still waits: the tier's grace is over."""
+        for lane in self._lanes.values():
+            while lane.waiting:
+                lane.waiting.popleft().push(
+                    RefusedError(503, "the tier is stopping", "stopping", 1)
+                )
+
+    def take(self, unit_id: str, header: Header, body: bytes) -> None:
+        """Take what a unit sent: tokens, an answer or a refusal."""
+        found = self._units.get(unit_id)
+        if found is None:
+            return
+        lane, unit = found
+        if header["t"] == "tokens":
+            for job_id, token, finish in header["r"]:
+                if (job := unit.jobs.get(job_id)) is not None:
+                    job.push(Tokens(token, finish))
+                    if finish:
+                        self._settle(lane, unit, job)
+        elif (job := unit.jobs.get(header["id"])) is not None:
+            if header["t"] == "answer":
+                job.push(Answer(header["outputs"], body))
+            else:
+                job.push(RefusedError(400, header["error"], "invalid_request"))
+            self._settle(lane, unit, job)
+
+    def _settle(self, lane: _Lane, unit: RoutedUnit, job: Job) -> None:
+        """Take an answered or cancelled job off its unit, and use the place that it leaves."""
+        del unit.jobs[job.job_id]
+        unit.work_s = unit.work_s - job.work_s if unit.jobs else 0.0
+        if unit.open:
+            self._dispatch(lane)
+        elif not unit.jobs:
+            self._on_idle(unit.unit_id)
+
+    def _dispatch(self, lane: _Lane) -> None:
+        while lane.waiting:
+            unit = least_loaded(lane.units.values())
+            if unit is None:
+                return
+            job = lane.waiting.popleft()
+            job.unit_id = unit.unit_id
+            job.attempts += 1
+            unit.jobs[job.job_id] = job
+            unit.work_s += job.work_s
+            unit.link.send(job.header | {"id": job.job_id}, job.body)
+
+    def _refusal(self, lane: _Lane, why: str) -> RefusedError:
+        name = lane.service.service
+        return RefusedError(503, f"{name}: {why}", "overloaded", self._retry_after_s(name))
+
+
+def least_loaded(units: Iterable[RoutedUnit]) -> RoutedUnit | None:
+    """Return the unit with the least expected work among those with a free slot."""
+    free = (each for each in units if each.open and len(each.jobs) < each.slots)
+    return min(free, key=lambda each: (each.work_s, len(each.jobs)), default=None)

@@ -1,0 +1,182 @@
+"""What a tier is told at its start: one JSON file, one frozen value."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from forecaster.domain.errors import SettingError
+from forecaster.domain.ports import Clock
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile, UnitType
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSpec:
+    """A compressed clock: `start_s` (epoch) when monotonic time is `origin_s`, `speed` as fast."""
+
+    start_s: float
+    origin_s: float
+    speed: float
+
+
+class TierClock:
+    """The installation's clock inside the tier: system time, or what a `ClockSpec` says."""
+
+    def __init__(self, spec: ClockSpec | None) -> None:
+        self._spec = spec
+
+    @property
+    def speed(self) -> float:
+        """Clock seconds per real second."""
+        return self._spec.speed if self._spec else 1.0
+
+    def now_s(self) -> float:
+        """Epoch seconds."""
+        spec = self._spec
+        if spec is None:
+            return time.time()
+        return spec.start_s + (time.monotonic() - spec.origin_s) * spec.speed
+
+
+@dataclass(frozen=True, slots=True)
+class TierService:
+    """One service that the tier answers for.
+
+    Attributes
+    ----------
+    service : str
+        Its name: the model name in every API.
+    unit_type : UnitType
+        What its units are.
+    model_path : Path
+        The ONNX file that its units load.
+    queue_limit : int
+        Requests that may wait for a unit; the next one is refused with 503.
+    queue_wait_s : float
+        Longest wait for a unit, real seconds; then 503.
+    """
+
+    service: str
+    unit_type: UnitType
+    model_path: Path
+    queue_limit: int = 1024
+    queue_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TierSpec:
+    """Everything a tier needs to know.
+
+    Attributes
+    ----------
+    home : Path
+        Folder for sockets and ``tier.json`` (where the control socket is).
+    services : tuple of TierService
+        What it serves.
+    host, port : str, int
+        Public address; port 0 takes a free one, `stats` tells which.
+    max_units_total : int
+        Units that may be alive at once over all services.
+    clock : ClockSpec or None
+        A compressed clock, or None for system time.
+    exit_with_parent : bool
+        Drain and exit when the process that launched the tier is gone (end of standard input).
+    grace_s : float
+        Time that a shutdown gives accepted requests.
+    heartbeat_timeout_s : float
+        Silence after which a unit is taken for hung and killed.
+    load_deadline_s : float
+        Longest time from the fork to a created session.
+    """
+
+    home: Path
+    services: tuple[TierService, ...]
+    host: str = "127.0.0.1"
+    port: int = 0
+    max_units_total: int = 16
+    clock: ClockSpec | None = None
+    exit_with_parent: bool = True
+    grace_s: float = 8.0
+    heartbeat_timeout_s: float = 8.0
+    load_deadline_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        names = [each.service for each in self.services]
+        if len(set(names)) != len(names):
+            raise SettingError("services", names, "each name once", "rename one of them")
+        if not 0 <= self.port <= 65535:
+            raise SettingError("port", self.port, "0..65535", "0 takes a free port")
+        if self.max_units_total < 1:
+            raise SettingError("max_units_total", self.max_units_total, "1 or more")
+        if self.clock is not None and self.clock.speed <= 0:
+            raise SettingError("clock.speed", self.clock.speed, "above 0")
+        for each in self.services:
+            if not 0 < each.unit_type.compute_share <= 1:
+                raise SettingError(
+                    f"{each.unit_type.name}.compute_share",
+                    each.unit_type.compute_share,
+                    "0 < share <= 1",
+                )
+
+    def make_clock(self) -> Clock:
+        """Return the clock that stamps arrivals and unit events."""
+        return TierClock(self.clock)
+
+    def to_json(self) -> bytes:
+        """Return the spec as JSON; `from_json` is the inverse."""
+        return orjson.dumps(asdict(self), default=str, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> TierSpec:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SettingError
+            When it is no tier specification.
+        """
+        try:
+            data = orjson.loads(text)
+            services = tuple(_service(each) for each in data.pop("services"))
+            clock = data.pop("clock")
+            return cls(
+                home=Path(data.pop("home")),
+                services=services,
+                clock=ClockSpec(**clock) if clock else None,
+                **data,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SettingError(
+                "spec", str(error), "must be a tier specification", "write it with TierSpec.to_json"
+            ) from error
+
+
+def unit_type_to_dict(unit_type: UnitType) -> dict[str, Any]:
+    """Return a unit type as JSON values."""
+    return asdict(unit_type)
+
+
+def unit_type_from_dict(data: dict[str, Any]) -> UnitType:
+    """Read what `unit_type_to_dict` wrote: the profile's fields tell its kind."""
+    rest = dict(data)
+    fields = dict(rest.pop("profile"))
+    profile: Profile
+    if "batch_latency_s" in fields:
+        curve = tuple(
+            (int(size), float(latency)) for size, latency in fields.pop("batch_latency_s")
+        )
+        profile = ClassicProfile(batch_latency_s=curve, **fields)
+    else:
+        profile = GenerativeProfile(**fields)
+    labels = tuple((str(key), str(value)) for key, value in rest.pop("labels", ()))
+    return UnitType(profile=profile, labels=labels, **rest)
+
+
+def _service(data: dict[str, Any]) -> TierService:
+    rest = dict(data)
+    unit_type = unit_type_from_dict(rest.pop("unit_type"))
+    return TierService(unit_type=unit_type, model_path=Path(rest.pop("model_path")), **rest)

@@ -1,0 +1,368 @@
+"""Makes, watches and ends units: orders in, life-cycle edges out, requests handed to the router."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+from actuators.onnx_tier.fleet import FleetTable, Unit
+from actuators.onnx_tier.links import FrameLink, listen_for_units, start_zygote
+from actuators.onnx_tier.router import Router
+from actuators.onnx_tier.spec import TierSpec, unit_type_to_dict
+from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
+from actuators.onnx_tier.wire import Header
+from forecaster.domain.errors import ActuatorError, CapacityDeniedError, UnitGoneError
+from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
+from forecaster.domain.ports import Clock
+from forecaster.domain.units import Fleet
+
+log = logging.getLogger("onnx_tier")
+
+MONITOR_S = 0.25
+_STOP_WITHIN_S = 5.0
+_EXIT_REPORT_S = 1.0
+_ZYGOTE_RETRY_S = 0.5
+_ORDER_KEYS_KEPT = 10_000
+_LINKED_STATES = frozenset({UnitState.WARMING, UnitState.READY, UnitState.DRAINING})
+
+
+class Supervisor:
+    """The owner of every unit of a tier.
+
+    Parameters
+    ----------
+    spec : TierSpec
+        What is served, and the limits.
+    tier : str
+        Identity of this tier's numbering.
+    clock : Clock
+        Stamps orders and events.
+    socket_path : Path
+        Where units connect.
+    """
+
+    def __init__(self, spec: TierSpec, tier: str, clock: Clock, socket_path: Path) -> None:
+        self._spec = spec
+        self._services = {each.service: each for each in spec.services}
+        self._clock = clock
+        self._socket_path = socket_path
+        self.fleet = FleetTable(tier, clock)
+        self.router = Router(spec.services, self._release, self.retry_after_s)
+        self._orders: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
+        self._zygote: FrameLink | None = None
+        self._zygote_process: asyncio.subprocess.Process | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._monitor: asyncio.Task[None] | None = None
+        self._lead_s: dict[str, float] = {}
+        self._stopping = False
+        self._told_cpu = False
+
+    async def start(self) -> None:
+        """Listen for units, start the zygote and the watch."""
+        self._server = await listen_for_units(
+            self._socket_path, self._on_unit_frame, self._on_unit_lost
+        )
+        await self._start_zygote()
+        self._monitor = asyncio.create_task(self._watch())
+
+    def observe(self, service: str) -> Fleet:
+        """Report the units of `service`."""
+        self._known(service)
+        in_flight = {each.unit_id: self.router.in_flight(each.unit_id) for each in self.fleet}
+        return Fleet(service, self._clock.now_s(), self.fleet.views(service, in_flight))
+
+    def prewarm(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
+        """Order units; the same ids again for the same key.
+
+        Raises
+        ------
+        CapacityDeniedError
+            When they would exceed `max_units_total`: none was ordered.
+        """
+        self._known(service)
+        key = ("prewarm", service, order_key)
+        if key in self._orders:
+            return self._orders[key]
+        live, room = self.fleet.live(), self._spec.max_units_total
+        if self._stopping:
+            raise CapacityDeniedError("the tier is stopping", "start it again")
+        if live + units > room:
+            raise CapacityDeniedError(
+                f"{units} more units of {service!r} are denied: {live} of {room} are taken",
+                "raise max_units_total or drain another service",
+            )
+        ordered = [self.fleet.order(self._services[service], reason) for _ in range(units)]
+        self._send_orders()
+        return self._remember(key, ordered)
+
+    def drain(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
+        """Drain warming units first, then the emptiest; the same ids again for the same key."""
+        self._known(service)
+        key = ("drain", service, order_key)
+        if key in self._orders:
+            return self._orders[key]
+        work_s = {each.unit_id: self.router.work_s(each.unit_id) for each in self.fleet}
+        chosen = self.fleet.drain_order(service, units, work_s)
+        for unit in chosen:
+            self._drain(unit, reason)
+        return self._remember(key, chosen)
+
+    def drain_unit(self, unit_id: str, reason: str) -> None:
+        """Drain one unit.
+
+        Raises
+        ------
+        UnitGoneError
+            When there is no such unit any more.
+        """
+        unit = self.fleet.get(unit_id)
+        if unit is None or unit.state is UnitState.FAILED:
+            raise UnitGoneError(f"unit {unit_id!r} is gone")
+        if unit.state is not UnitState.DRAINING:
+            self._drain(unit, reason)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new requests, answer accepted ones within `grace_s`, then end every process."""
+        self._stopping = True
+        self.router.accepting = False
+        deadline_s = time.monotonic() + grace_s
+        while self.router.held() and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.02)
+        self.router.refuse_waiting()
+        for unit in self.fleet:
+            self.router.lose_unit(unit.unit_id)
+            if unit.state in LIVE_STATES - {UnitState.DRAINING}:
+                self._drain(unit, "the tier is stopping")
+            self._release(unit.unit_id)
+        self.router.refuse_waiting()
+        deadline_s = time.monotonic() + 1.0
+        while any(each.pid and not each.exited for each in self.fleet):
+            if time.monotonic() > deadline_s:
+                break
+            await asyncio.sleep(0.01)
+        if self._monitor is not None:
+            self._monitor.cancel()
+        if self._zygote is not None:
+            self._zygote.close()  # the zygote kills and reaps whatever is left
+        if self._zygote_process is not None:
+            try:
+                await asyncio.wait_for(self._zygote_process.wait(), 3.0)
+            except TimeoutError:
+                self._zygote_process.kill()
+                await self._zygote_process.wait()
+        if self._server is not None:
+            self._server.close()
+
+    def retry_after_s(self, service: str) -> int:
+        """Seconds after which a refused client may find room: now, or when a unit can be ready."""
+        if self.observe(service).ready:
+            return 1
+        prior_s = self._services[service].unit_type.lead_time_s
+        return max(1, round(min(30.0, self._lead_s.get(service, prior_s))))
+
+    def _known(self, service: str) -> None:
+        if service not in self._services:
+            served = ", ".join(sorted(self._services))
+            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
+
+    def _remember(self, key: tuple[str, str, str], units: list[Unit]) -> tuple[str, ...]:
+        self._orders[key] = tuple(unit.unit_id for unit in units)
+        if len(self._orders) > _ORDER_KEYS_KEPT:
+            self._orders.popitem(last=False)
+        return self._orders[key]
+
+    # -- the zygote ---------------------------------------------------------------------------
+
+    async def _start_zygote(self) -> None:
+        self._zygote_process, self._zygote = await start_zygote(
+            self._on_zygote_frame, self._on_zygote_lost
+        )
+        self._send_orders()
+
+    def _send_orders(self) -> None:
+        """Hand every cold unit to the zygote; while there is none, they stay cold."""
+        if self._zygote is None:
+            return
+        for unit in self.fleet:
+            if unit.state is UnitState.COLD:
+                self.fleet.move(unit, UnitState.STARTING)
+                self._zygote.send(
+                    {
+                        "t": "fork",
+                        "unit_id": unit.unit_id,
+                        "socket": str(self._socket_path),
+                        "unit_type": unit_type_to_dict(unit.service.unit_type),
+                        "model_path": str(unit.service.model_path),
+                    }
+                )
+
+    def _on_zygote_frame(self, _link: FrameLink, header: Header, _body: bytes) -> None:
+        unit = self.fleet.get(header.get("unit_id", ""))
+        if header["t"] == "forked":
+            if unit is None or unit.released or unit.state is UnitState.FAILED:
+                _kill(header["pid"])
+            if unit is not None:
+                unit.pid = header["pid"]
+        elif header["t"] == "refused" and unit is not None:
+            self._end(unit, f"no process could be made: {header['reason']}")
+        elif header["t"] == "exit" and unit is not None:
+            unit.exited = True
+            self._end(unit, _how_it_ended(header["code"]))
+
+    def _on_zygote_lost(self, _link: FrameLink) -> None:
+        self._zygote = None
+        if self._stopping:
+            return
+        log.error("the zygote died; starting another")
+        for unit in self.fleet:
+            if unit.state is UnitState.STARTING and unit.link is None:
+                self._end(unit, "the zygote died before the unit started")
+        loop = asyncio.get_running_loop()
+        loop.call_later(_ZYGOTE_RETRY_S, lambda: loop.create_task(self._start_zygote()))
+
+    # -- units --------------------------------------------------------------------------------
+
+    def _on_unit_frame(self, link: FrameLink, header: Header, body: bytes) -> None:
+        kind = header["t"]
+        unit = self.fleet.get(header["unit_id"] if kind == "loading" else link.unit_id)
+        if unit is None or unit.state is UnitState.FAILED:
+            link.close()
+            return
+        unit.heard_s = time.monotonic()
+        if kind == "beat":
+            return
+        if kind == "loading":
+            link.unit_id, unit.link = unit.unit_id, link
+            if unit.state is UnitState.STARTING:
+                self.fleet.move(unit, UnitState.LOADING)
+        elif kind == "failed":
+            self._end(unit, header["reason"])
+        elif unit.state is UnitState.LOADING and kind == "loaded":
+            self._warm(unit, link, header)
+        elif unit.state is UnitState.WARMING:
+            self._warmed(unit, link, warm_up_answer(header))
+        else:
+            self.router.take(unit.unit_id, header, body)
+
+    def _warm(self, unit: Unit, link: FrameLink, header: Header) -> None:
+        unit.provider = header["provider"]
+        unit_type = unit.service.unit_type
+        if unit_type.provider == "auto" and unit.provider.startswith("CPU") and not self._told_cpu:
+            self._told_cpu = True
+            log.warning("no CUDA device here: units with provider = 'auto' run on the CPU")
+        self.fleet.move(unit, UnitState.WARMING)
+        try:
+            link.send(*warm_up_frame(unit_type, header["inputs"]))
+        except TypeError as error:
+            self._end(unit, f"no warm-up request can be made: {error}")
+
+    def _warmed(self, unit: Unit, link: FrameLink, refusal: str | None) -> None:
+        if refusal is None:
+            return
+        if refusal:
+            self._end(unit, refusal)
+            return
+        self.fleet.move(unit, UnitState.READY)
+        self._lead_s[unit.service.service] = (unit.lead_time_s or 0.0) / self._clock.speed
+        self.router.open_unit(unit.unit_id, unit.service.service, link)
+
+    def _on_unit_lost(self, link: FrameLink) -> None:
+        unit = self.fleet.get(link.unit_id)
+        if unit is None:
+            return
+        unit.link = None
+        self.router.lose_unit(unit.unit_id)
+        # The zygote's report says how it ended; without one (a lost zygote) the silence will do.
+        asyncio.get_running_loop().call_later(
+            _EXIT_REPORT_S, self._end, unit, "its connection was lost"
+        )
+
+    def _drain(self, unit: Unit, reason: str) -> None:
+        if unit.state is UnitState.COLD:
+            self.fleet.move(unit, UnitState.GONE, reason)
+            return
+        warming = unit.state in WARMING_STATES
+        self.fleet.move(unit, UnitState.DRAINING, reason)
+        if warming:
+            self._kill_released(unit)
+        else:
+            self.router.close_unit(unit.unit_id)
+
+    def _release(self, unit_id: str) -> None:
+        """Let a drained unit go: it holds no request any more."""
+        unit = self.fleet.get(unit_id)
+        if unit is None or unit.released or unit.state is not UnitState.DRAINING:
+            return
+        unit.released = True
+        unit.ends_s = time.monotonic() + _STOP_WITHIN_S
+        if unit.link is not None:
+            unit.link.send({"t": "stop"})
+
+    def _kill_released(self, unit: Unit) -> None:
+        unit.released = True
+        if unit.pid and not unit.exited:
+            _kill(unit.pid)
+
+    def _end(self, unit: Unit, how: str) -> None:
+        """Record the end of a unit: gone when that was ordered, failed when it was not."""
+        if unit.state in {UnitState.GONE, UnitState.FAILED}:
+            return
+        self.router.lose_unit(unit.unit_id)
+        if unit.state is UnitState.DRAINING and unit.released:
+            self.fleet.move(unit, UnitState.GONE)
+            return
+        log.error("unit %s failed: %s", unit.unit_id, how)
+        self.fleet.move(unit, UnitState.FAILED, how)
+        if unit.pid and not unit.exited:
+            _kill(unit.pid)
+
+    # -- the watch ----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(MONITOR_S)
+            now_s = time.monotonic()
+            # A tier that was itself held up has not read the heartbeats: it may not judge yet.
+            late = now_s - last_s > 4 * MONITOR_S
+            last_s = now_s
+            self.router.expire()
+            if not late:
+                for unit in self.fleet:
+                    self._check(unit, now_s)
+
+    def _check(self, unit: Unit, now_s: float) -> None:
+        in_state_s = now_s - unit.entered_s
+        silent_s = now_s - unit.heard_s
+        if unit.state in {UnitState.STARTING, UnitState.LOADING}:
+            if in_state_s > self._spec.load_deadline_s:
+                self._end(unit, f"not loaded within {self._spec.load_deadline_s:g} s")
+        elif unit.state is UnitState.DRAINING and unit.released:
+            if now_s > unit.ends_s:
+                self._kill_released(unit)
+        elif unit.state in _LINKED_STATES and silent_s > self._spec.heartbeat_timeout_s:
+            self._end(unit, f"no heartbeat for {silent_s:.1f} s: killed")
+        elif unit.state is UnitState.DRAINING:
+            deadline_s = unit.service.unit_type.drain_deadline_s
+            if in_state_s > deadline_s:
+                log.warning("unit %s is over its drain deadline", unit.unit_id)
+                unit.reason = f"{unit.reason}; killed at the drain deadline of {deadline_s:g} s"
+                self.router.lose_unit(unit.unit_id)
+                self._kill_released(unit)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        return f"its process was killed by signal {-code}"
+    return f"its process ended with status {code}"

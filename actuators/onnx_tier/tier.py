@@ -1,0 +1,235 @@
+"""The tier process: checks what it was told, binds its sockets, serves, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from actuators.onnx_tier.control_api import ControlApi
+from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.inference_api import InferenceApi
+from actuators.onnx_tier.jobs import RefusedError
+from actuators.onnx_tier.openai_api import OpenAiApi
+from actuators.onnx_tier.replies import JsonReply, refusal_reply
+from actuators.onnx_tier.session import ModelSignature, check_model
+from actuators.onnx_tier.spec import TierSpec
+from actuators.onnx_tier.supervisor import Supervisor
+from forecaster.domain.errors import ModelError, SettingError
+
+log = logging.getLogger("onnx_tier")
+
+SOCKET_PATH_MAX = 100
+"""Unix socket paths end at 108 bytes; some are left for the file's name."""
+
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the tier."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def run_tier(spec: TierSpec) -> None:
+    """Serve until a signal, a shutdown order or the end of the parent.
+
+    Raises
+    ------
+    SettingError
+        When the public address cannot be bound.
+    ModelError
+        When a service's model file is missing or broken.
+    """
+    signatures = {each.service: _check(each.service, each.model_path) for each in spec.services}
+    spec.home.mkdir(parents=True, exist_ok=True)
+    public = bind_public(spec.host, spec.port)
+    url = f"http://{_bracketed(spec.host)}:{public.getsockname()[1]}"
+    with _socket_folder(spec.home) as folder:
+        control_path = folder / "control.sock"
+        await _serve(spec, signatures, public, url, control_path, folder / "units.sock")
+
+
+async def _serve(
+    spec: TierSpec,
+    signatures: dict[str, ModelSignature],
+    public: socket.socket,
+    url: str,
+    control_path: Path,
+    units_path: Path,
+) -> None:
+    tier, clock = uuid.uuid4().hex, spec.make_clock()
+    supervisor = Supervisor(spec, tier, clock, units_path)
+    door = FrontDoor(tier, clock, spec.services, signatures, supervisor.router)
+    ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+
+    def end(grace_s: float | None = None) -> None:
+        if not ending.done():
+            ending.set_result(grace_s)
+
+    public_routes = [Route("/healthz", _healthz(door))]
+    public_routes += OpenAiApi(door).routes()
+    public_routes += InferenceApi(door, supervisor).routes()
+    control = _bind_control(control_path)
+    servers = [_server(public_routes), _server(ControlApi(door, supervisor, url, end).routes())]
+    await supervisor.start()
+    serving = [
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, listener in zip(servers, (public, control), strict=True)
+    ]
+    _watch_for_the_end(end, spec.exit_with_parent)
+    _announce(spec, tier, url, control_path)
+    grace_s = await ending
+    log.info("stopping: %d requests in flight", door.in_flight)
+    await supervisor.stop(spec.grace_s if grace_s is None else grace_s)
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    log.info("stopped")
+
+
+def bind_public(host: str, port: int) -> socket.socket:
+    """Bind the public address.
+
+    Raises
+    ------
+    SettingError
+        When it is taken or is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise SettingError(
+            "tier.port",
+            f"{host}:{port}",
+            f"it cannot be bound ({getattr(error, 'strerror', None) or error})",
+            "stop what uses it, choose another port, or 0 for a free one",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _check(service: str, path: Path) -> ModelSignature:
+    try:
+        return check_model(path)
+    except ModelError as error:
+        raise ModelError(f"service {service!r}: {error.problem}", error.remedy) from error
+
+
+def _bind_control(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+@contextmanager
+def _socket_folder(home: Path) -> Iterator[Path]:
+    """Give a private folder whose paths are short enough for sockets."""
+    if len(os.fsencode(home.resolve())) + len("/control.sock") <= SOCKET_PATH_MAX:
+        folder = home.resolve()
+        yield folder
+        for name in ("control.sock", "units.sock"):
+            (folder / name).unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as name:
+        yield Path(name)
+
+
+def _server(routes: list[BaseRoute]) -> _Server:
+    app = Starlette(routes=routes, exception_handlers={RefusedError: _refused})
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=2,
+    )
+    return _Server(config)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return refusal_reply(request.url.path, error)
+
+
+def _healthz(door: FrontDoor) -> Any:
+    async def healthz(_request: Request) -> Response:
+        status = "ok" if door.accepting else "stopping"
+        return JsonReply({"status": status}, 200 if door.accepting else 503)
+
+    return healthz
+
+
+def _watch_for_the_end(end: Any, exit_with_parent: bool) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if not exit_with_parent:
+        return
+
+    def parent_wrote() -> None:
+        # The launcher writes nothing: readable means that its end is closed.
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            end()
+
+    loop.add_reader(sys.stdin.fileno(), parent_wrote)
+
+
+def _announce(spec: TierSpec, tier: str, url: str, control_path: Path) -> None:
+    """Tell where the tier is: in ``tier.json``, and in one line for whoever launched it."""
+    text = orjson.dumps(
+        {"tier": tier, "url": url, "control_socket": str(control_path), "pid": os.getpid()}
+    )
+    target = spec.home / "tier.json"
+    fresh = target.with_suffix(".new")
+    fresh.write_bytes(text)
+    fresh.replace(target)
+    announce_line(text)
+
+
+def announce_line(text: bytes) -> None:
+    """Write the one line that a launcher reads from standard output, and close it."""
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.flush()
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, sys.stdout.fileno())
+    os.close(quiet)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,133 @@
+"""A unit: one process, one session, one engine, one socket to the tier.
+
+It reports ``loading``, ``loaded`` (with the provider that the session truly got) or ``failed``, then
+answers. When the tier goes away, its socket ends and the unit exits: no unit outlives its tier.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from actuators.onnx_tier.session import open_session, provider_of, signature_of
+from actuators.onnx_tier.spec import unit_type_from_dict
+from actuators.onnx_tier.unit_work import UnitWork, make_work
+from actuators.onnx_tier.warm_up import WARM_UP_ID
+from actuators.onnx_tier.wire import BlockingLink, Frame, WireError
+from forecaster.domain.errors import ModelError
+from forecaster.domain.profile import UnitType
+
+HEARTBEAT_S = 0.5
+
+
+def run_unit(order: dict[str, Any]) -> int:
+    """Live one unit's life; return the exit status.
+
+    Parameters
+    ----------
+    order : dict
+        ``unit_id``, ``socket`` (path), ``unit_type`` (as `unit_type_to_dict`), ``model_path``.
+    """
+    # Ctrl-C reaches the whole process group: the tier decides when a unit ends, not the terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link = BlockingLink(connection)
+    try:
+        connection.connect(order["socket"])
+        link.send({"t": "loading", "unit_id": order["unit_id"], "pid": os.getpid()})
+        unit_type = unit_type_from_dict(order["unit_type"])
+        work = _load(link, unit_type, Path(order["model_path"]))
+        if work is None:
+            return 1
+        _Loop(link, work, unit_type).run()
+    except (EOFError, OSError, WireError):
+        return 2
+    except Exception as error:
+        # The last words of a unit that meets a defect: they become its recorded reason.
+        with suppress(OSError):
+            link.send({"t": "failed", "reason": f"defect in the unit: {error!r}"})
+        raise
+    finally:
+        connection.close()
+    return 0
+
+
+def _load(link: BlockingLink, unit_type: UnitType, path: Path) -> UnitWork | None:
+    started_s = time.monotonic()
+    try:
+        session = open_session(path, unit_type.provider, unit_type.threads)
+        work = make_work(session, unit_type)
+    except (ModelError, MemoryError) as error:
+        link.send({"t": "failed", "reason": str(error) or "out of memory"})
+        return None
+    signature = signature_of(session)
+    link.send(
+        {
+            "t": "loaded",
+            "provider": provider_of(session),
+            "inputs": [asdict(each) for each in signature.inputs],
+            "seconds": time.monotonic() - started_s,
+        }
+    )
+    return work
+
+
+class _Loop:
+    """Reads the socket between steps, rests after each step, beats its heart throughout."""
+
+    def __init__(self, link: BlockingLink, work: UnitWork, unit_type: UnitType) -> None:
+        self._link = link
+        self._work = work
+        # On a CPU this is what a fraction of a device is on a GPU: after c seconds of work the unit
+        # rests c * (1 / share - 1), so that neighbours on one machine keep their capacity apart.
+        # Processor time counts, not time on the wall: a busy machine must not be paid for twice.
+        self._rest_ratio = (1.0 / unit_type.compute_share - 1.0) / unit_type.threads
+        self._warmed_up = False
+        self._rest_until_s = 0.0
+        self._beat_due_s = 0.0
+        self._stopping = False
+
+    def run(self) -> None:
+        while not self._stopping:
+            self._beat()
+            for frame in self._link.receive(self._idle_s()):
+                self._take(frame)
+            if self._work.has_work and self._idle_s() == 0.0:
+                self._step()
+
+    def _idle_s(self) -> float:
+        """Seconds to listen before the next step."""
+        now_s = time.monotonic()
+        if not self._work.has_work:
+            return max(0.0, self._beat_due_s - now_s)
+        return max(0.0, min(max(self._rest_until_s - now_s, self._work.hold_s()), HEARTBEAT_S))
+
+    def _take(self, frame: Frame) -> None:
+        header, body = frame
+        if header["t"] == "stop":
+            self._stopping = True
+            return
+        self._warmed_up = self._warmed_up or header["id"] != WARM_UP_ID
+        if refusal := self._work.accept(header, body):
+            self._link.send(*refusal)
+
+    def _step(self) -> None:
+        started_s = time.process_time()
+        frames = self._work.step()
+        compute_s = time.process_time() - started_s
+        for frame in frames:
+            self._link.send(*frame)
+        if self._warmed_up:
+            self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
+
+    def _beat(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._beat_due_s:
+            self._beat_due_s = now_s + HEARTBEAT_S
+            self._link.send({"t": "beat"})

@@ -1,0 +1,114 @@
+"""What a unit does between its socket and its engine: frames in, work, frames out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
+from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
+from actuators.onnx_tier.session import signature_of
+from actuators.onnx_tier.wire import Frame, Header, pack_tensors, unpack_tensors
+from forecaster.domain.profile import GenerativeProfile, UnitType
+
+
+class UnitWork(Protocol):
+    """An engine that speaks frames."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        ...
+
+    def hold_s(self) -> float:
+        """Seconds that `step` should still be put off so that a batch fills."""
+        ...
+
+    def accept(self, header: Header, body: bytes) -> Frame | None:
+        """Take a request or a cancellation; return a refusal to send, if it is refused."""
+        ...
+
+    def step(self) -> list[Frame]:
+        """Do one piece of work; return the frames to send."""
+        ...
+
+
+def make_work(session: Any, unit_type: UnitType) -> UnitWork:
+    """Return the engine that the unit type's kind asks for, around an open session."""
+    if isinstance(unit_type.profile, GenerativeProfile):
+        return _GenerativeWork(session, unit_type.profile)
+    return _ClassicWork(session, ClassicEngine(session, unit_type.profile))
+
+
+class _GenerativeWork:
+    def __init__(self, session: Any, profile: GenerativeProfile) -> None:
+        self._engine = GenerateEngine(session, profile)
+        self._stop_token = int(signature_of(session).metadata.get("eos_token", "-1"))
+
+    @property
+    def has_work(self) -> bool:
+        return self._engine.has_work
+
+    def hold_s(self) -> float:
+        return 0.0
+
+    def accept(self, header: Header, body: bytes) -> Frame | None:
+        if header["t"] == "cancel":
+            self._engine.cancel(header["id"])
+            return None
+        request = GenerateRequest(
+            request_id=header["id"],
+            prompt=np.frombuffer(body, np.int64),
+            max_tokens=header["max_tokens"],
+            temperature=header["temperature"],
+            seed=header["seed"],
+            stop_token=self._stop_token,
+        )
+        try:
+            self._engine.submit(request)
+        except ValueError as error:
+            return {"t": "refused", "id": header["id"], "error": str(error)}, b""
+        return None
+
+    def step(self) -> list[Frame]:
+        made = self._engine.step()
+        if not made:
+            return []
+        return [({"t": "tokens", "r": [[o.request_id, o.token, o.finish] for o in made]}, b"")]
+
+
+class _ClassicWork:
+    def __init__(self, session: Any, engine: ClassicEngine) -> None:
+        self._engine = engine
+        self._input_names = {each.name for each in signature_of(session).inputs}
+
+    @property
+    def has_work(self) -> bool:
+        return self._engine.has_work
+
+    def hold_s(self) -> float:
+        return self._engine.hold_s()
+
+    def accept(self, header: Header, body: bytes) -> Frame | None:
+        if header["t"] == "cancel":
+            self._engine.cancel(header["id"])
+            return None
+        inputs = unpack_tensors(header["inputs"], body)
+        if {name for name, _ in inputs} != self._input_names:
+            needed = ", ".join(sorted(self._input_names))
+            return {"t": "refused", "id": header["id"], "error": f"inputs must be {needed}"}, b""
+        self._engine.submit(InferRequest(header["id"], inputs, tuple(header["outputs"])))
+        return None
+
+    def step(self) -> list[Frame]:
+        frames: list[Frame] = []
+        for answer in self._engine.step():
+            if answer.error:
+                frames.append(
+                    ({"t": "refused", "id": answer.request_id, "error": answer.error}, b"")
+                )
+                continue
+            entries, body = pack_tensors(answer.outputs)
+            frames.append(({"t": "answer", "id": answer.request_id, "outputs": entries}, body))
+        return frames

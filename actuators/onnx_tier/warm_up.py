@@ -1,0 +1,54 @@
+"""The first request of every unit: a unit is ready when it has answered this one, not before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from actuators.onnx_tier.wire import Header, pack_tensors
+from forecaster.domain.profile import GenerativeProfile, UnitType
+
+WARM_UP_ID = 0
+"""The router numbers requests from 1."""
+
+_PROMPT = np.full(8, 65, np.int64)
+
+
+def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, bytes]:
+    """Return a request of the unit's kind.
+
+    Parameters
+    ----------
+    unit_type : UnitType
+        Tells the kind.
+    inputs : list of dict
+        ``name``, ``dtype`` and ``shape`` (-1 = any length) of the model's inputs.
+
+    Raises
+    ------
+    TypeError
+        When an input has a type that no tensor of ours has.
+    """
+    if isinstance(unit_type.profile, GenerativeProfile):
+        header = {"t": "generate", "max_tokens": 2, "temperature": 0.0, "seed": None}
+        return header | {"id": WARM_UP_ID}, _PROMPT.tobytes()
+    zeros = [
+        (each["name"], np.zeros([size if size > 0 else 1 for size in each["shape"]], each["dtype"]))
+        for each in inputs
+    ]
+    entries, body = pack_tensors(zeros)
+    return {"t": "infer", "id": WARM_UP_ID, "inputs": entries, "outputs": []}, body
+
+
+def warm_up_answer(header: Header) -> str | None:
+    """Read a frame that a warming unit sent.
+
+    Returns
+    -------
+    str or None
+        Empty when the warm-up is answered, a reason when it was refused, None when it goes on.
+    """
+    if header["t"] == "refused":
+        return f"warm-up request refused: {header['error']}"
+    if header["t"] == "answer" or (header["t"] == "tokens" and header["r"][-1][2]):
+        return ""
+    return None
