@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +187,8 @@ def tiny_llama(shape: LlamaShape | None = None) -> Any:
     outputs = [_tensor("logits", TensorProto.FLOAT, ["b", "s", shape.vocabulary])]
     for layer in range(shape.layers):
         for part in ("key", "value"):
-            past = ["b", shape.kv_heads, "past", shape.head]
-            present = ["b", shape.kv_heads, "total", shape.head]
+            past: list[int | str] = ["b", shape.kv_heads, "past", shape.head]
+            present: list[int | str] = ["b", shape.kv_heads, "total", shape.head]
             inputs.append(_tensor(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, past))
             outputs.append(_tensor(f"present.{layer}.{part}", TensorProto.FLOAT, present))
     metadata = {
@@ -240,5 +241,5 @@ def write_model(model: Any, target: Path) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _tensor(name: str, kind: int, dimensions: list[int | str]) -> Any:
+def _tensor(name: str, kind: int, dimensions: Sequence[int | str]) -> Any:
     return helper.make_tensor_value_info(name, kind, dimensions)

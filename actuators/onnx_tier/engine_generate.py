@@ -23,6 +23,9 @@ from forecaster.domain.profile import GenerativeProfile
 STEP_LOG = 4096
 """Steps that the running log keeps."""
 
+# Named here so that the zygote imports numpy.random: the first draw of a unit would pay for it.
+_make_random = np.random.default_rng
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
@@ -234,7 +237,7 @@ def _pick(
     logits: npt.NDArray[np.floating[Any]], sequences: Sequence[_Sequence]
 ) -> npt.NDArray[np.int64]:
     """Choose the next token of each row: the greatest, or a draw from the softmax."""
-    picked = logits.argmax(axis=-1)
+    picked: npt.NDArray[np.int64] = logits.argmax(axis=-1)
     for row, sequence in enumerate(sequences):
         if sequence.random is not None:
             scaled = logits[row].astype(np.float64) / sequence.request.temperature
@@ -244,4 +247,4 @@ def _pick(
 
 
 def _random_of(request: GenerateRequest) -> np.random.Generator | None:
-    return np.random.default_rng(request.seed) if request.temperature > 0 else None
+    return _make_random(request.seed) if request.temperature > 0 else None

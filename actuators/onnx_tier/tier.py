@@ -87,7 +87,7 @@ async def _serve(
         if not ending.done():
             ending.set_result(grace_s)
 
-    public_routes = [Route("/healthz", _healthz(door))]
+    public_routes: list[BaseRoute] = [Route("/healthz", _healthz(door))]
     public_routes += OpenAiApi(door).routes()
     public_routes += InferenceApi(door, supervisor).routes()
     control = _bind_control(control_path)

@@ -41,11 +41,11 @@ class _Zygote:
         self._link.send({"t": "zygote"})
         try:
             while True:
-                readable, _, _ = select.select([self._connection, self._wake_read], [], [])
+                readable, _, _ = select.select([self._connection.fileno(), self._wake_read], [], [])
                 if self._wake_read in readable:
                     os.read(self._wake_read, 4096)
                     self._reap()
-                if self._connection in readable:
+                if self._connection.fileno() in readable:
                     for header, _ in self._link.receive(0.0):
                         self._fork(header)
         except (EOFError, OSError):
@@ -72,7 +72,7 @@ class _Zygote:
             os.close(self._wake_read)
             os.close(self._wake_write)
             status = run_unit(order)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last frame of a process
             traceback.print_exc()
         finally:
             sys.stderr.flush()
