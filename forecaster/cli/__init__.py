@@ -1,0 +1,39 @@
+"""The command line: argv in, wiring called, one table or one JSON document out."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+from forecaster.cli.app import app
+from forecaster.cli.output import fail
+from forecaster.domain.errors import SettingError, TidegateError
+
+__all__ = ["app", "main"]
+
+COMMANDS = ("run", "ingest", "retrain", "forecast", "size", "plan", "units", "config")
+
+
+def main() -> None:
+    """Run `tidegate`: exit code 0 ok, 1 failed, 2 usage, 130 interrupted."""
+    for command in COMMANDS:  # they register themselves on import
+        importlib.import_module(f"forecaster.cli.{command}")
+    try:
+        app(standalone_mode=False)
+    except SettingError as error:
+        fail(str(error), 2)
+    except TidegateError as error:
+        fail(str(error), 1)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted; everything that was committed is kept", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        fail(f"{usage()}; see `tidegate --help`", 2)

@@ -42,6 +42,7 @@ class _Classic(Table):
 class _UnitFile(Table):
     kind: Literal["generative", "classic"]
     profile: dict[str, Any]
+    name: str = ""
     lead_time_s: Seconds = 60.0
     drain_deadline_s: Seconds = 120.0
     price_per_hour: float = Field(1.0, ge=0)
@@ -88,7 +89,7 @@ def load_unit_type(models: Path, name: str) -> UnitType:
         raise SettingError(
             f"{path}: {key}", first["input"], first["msg"], "mend the file"
         ) from error
-    kept = file.model_dump(exclude={"kind", "profile"})
+    kept = file.model_dump(exclude={"kind", "profile", "name"})
     return UnitType(name=name, profile=profile, **kept)
 
 

@@ -70,12 +70,28 @@ class SlotPlan:
 
 @dataclass(frozen=True, slots=True)
 class TideTable:
-    """The plan of one service over the horizon."""
+    """The plan of one service over the horizon.
+
+    Attributes
+    ----------
+    made_s : float
+        When it was made, epoch seconds.
+    slot_s : float
+        Slot length, seconds.
+    lead_time_s : float
+        The lead that it was made for.
+    data_until_s : float
+        End of the last slot whose demand was measured, epoch seconds.
+    peak_units : int
+        Most units that the coming week needs.
+    """
 
     service: str
     made_s: float
     slot_s: float
     lead_time_s: float
+    data_until_s: float
+    peak_units: int
     slots: tuple[SlotPlan, ...]
 
     def at(self, time_s: float) -> SlotPlan:

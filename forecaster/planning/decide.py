@@ -46,6 +46,12 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
             table, now_s, Verb.PREWARM, missing, due.hold_units, due.start_s, due.reason, text
         )
     ahead = peak_slot(table, now_s, now_s + policy.window_s)
+    silent_s = now_s - table.data_until_s
+    if ahead.hold_units < supply and silent_s > policy.stale_s:
+        text = (
+            f"hold {supply}: the log is silent for {silent_s / 60:.0f} min, nothing is given back"
+        )
+        return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
     if ahead.hold_units < supply:
         spare = supply - ahead.hold_units
         text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead)})"

@@ -25,7 +25,9 @@ class Policy:
     drain_window_s : float
         A unit is given back only if the next `lead_time_s + drain_window_s` do not need it.
     stale_s : float
-        A forecast older than this is not trusted.
+        A plan or a log older than this is not trusted: nothing is given back.
+    horizon_s : float
+        Length of the tide table.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -34,6 +36,7 @@ class Policy:
     lead_time_s: float = 60.0
     drain_window_s: float = 600.0
     stale_s: float = 3600.0
+    horizon_s: float = 86400.0
 
     @property
     def window_s(self) -> float:

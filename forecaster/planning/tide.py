@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ class Ladder:
         return np.searchsorted(self.capacity_rps, rate_rps * (1 - 1e-9)) + 1
 
 
+@lru_cache(maxsize=1024)
 def ladder(question: Question, max_units: int, work_s: float) -> Ladder:
     """Build the ladder of 1..`max_units` units.
 
@@ -58,28 +60,55 @@ def ladder(question: Question, max_units: int, work_s: float) -> Ladder:
     return Ladder(rates, tuple(binding), work_s)
 
 
+def rounded(question: Question) -> Question:
+    """The question with its moments rounded to two digits, so that equal ones share a ladder.
+
+    Rounds up: a coarser mix is never lighter.
+    """
+    mix = question.mix
+    moments = {name: _up(getattr(mix, name)) for name in mix.__dataclass_fields__}
+    return replace(
+        question, mix=replace(mix, **moments), dispersion=max(_up(question.dispersion), 0.1)
+    )
+
+
+def _up(value: float) -> float:
+    if value <= 0 or not math.isfinite(value):
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / unit - 1e-9) * unit
+
+
 def tide_table(
-    forecast: QuantileForecast, steps: Ladder, policy: Policy, present_units: int, made_s: float
+    forecast: QuantileForecast,
+    steps: Ladder,
+    policy: Policy,
+    present_units: int,
+    data_until_s: float | None = None,
 ) -> TideTable:
     """Plan every slot of the forecast's horizon.
 
     Parameters
     ----------
     forecast : QuantileForecast
-        Quantiles of the coming load on its own grid; interpolated to the planning grid.
+        Quantiles of the coming load on its own grid, a week long where elasticity is below 1;
+        interpolated to the planning grid.
     steps : Ladder
         Capacity of each number of units.
     policy : Policy
         Limits, elasticity, lead.
     present_units : int
         Units ready or warming now: where the plan starts.
-    made_s : float
-        Now, epoch seconds.
+    data_until_s : float or None
+        End of the last measured slot; None: the forecast's start.
     """
     start_s, rates = planning_grid(forecast, policy.level)
+    everything, _ = _limited(steps.need(rates), policy.limits)
+    peak = int(everything.max())
+    rates = rates[: max(int(policy.horizon_s // SLOT_S), 1)]
     raw = steps.need(rates)
     need, reasons = _limited(raw, policy.limits)
-    held, reasons = _elastic(need, reasons, policy)
+    held, reasons = _elastic(need, peak, reasons, policy)
     hold, reasons = _no_early_scale_in(held, reasons, policy, present_units)
     slots = tuple(
         SlotPlan(
@@ -93,7 +122,15 @@ def tide_table(
         )
         for i in range(rates.size)
     )
-    return TideTable(forecast.service, made_s, SLOT_S, policy.lead_time_s, slots)
+    return TideTable(
+        service=forecast.service,
+        made_s=forecast.made_s,
+        slot_s=SLOT_S,
+        lead_time_s=policy.lead_time_s,
+        data_until_s=forecast.start_s if data_until_s is None else data_until_s,
+        peak_units=peak,
+        slots=slots,
+    )
 
 
 def planning_grid(forecast: QuantileForecast, level: float) -> tuple[float, FloatArray]:
@@ -122,10 +159,9 @@ def _limited(need: UnitArray, limits: Limits) -> tuple[UnitArray, list[Reason]]:
 
 
 def _elastic(
-    need: UnitArray, reasons: list[Reason], policy: Policy
+    need: UnitArray, peak: int, reasons: list[Reason], policy: Policy
 ) -> tuple[UnitArray, list[Reason]]:
     """hold = need + (1 - e) (peak - need), rounded up to the purchase step (design, section 1)."""
-    peak = int(need.max())
     step = policy.limits.step_units
     wanted = need + (1.0 - policy.elasticity) * (peak - need)
     hold = np.minimum(

@@ -1,0 +1,1 @@
+"""Replay: logs and samples played against a tier, real or simulated."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
@@ -22,6 +21,9 @@ class Boosting(Member):
         self.smooth_slots = smooth_slots
 
     def _learn(self) -> None:
+        # heavy: imported when it is used
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
         m = self.slots_per_day
         T, N = self.Z.shape
         if 2 * m >= T:

@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
@@ -27,6 +26,9 @@ class HoltWinters(Member):
         self.season = season
 
     def _learn(self) -> None:
+        # heavy: imported when it is used
+        from statsmodels.tsa.holtwinters import ExponentialSmoothing
+
         T, N = self.Z.shape
         m = self.slots_per_day
         if 2 * m > T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,19 @@ from forecaster.seasonal import registry
 from forecaster.seasonal.backtest import backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.selection import Verdict, choose
+
+
+def last_days(series: DemandSeries, days: float) -> DemandSeries:
+    """The last `days` of a series."""
+    keep = min(round(days * 86_400 / series.slot_s), series.arrivals.size)
+    skipped = series.arrivals.size - keep
+    return replace(
+        series,
+        start_s=series.start_s + skipped * series.slot_s,
+        arrivals=series.arrivals[skipped:],
+        prompt_tokens=series.prompt_tokens[skipped:],
+        output_tokens=series.output_tokens[skipped:],
+    )
 
 
 def train(

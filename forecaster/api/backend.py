@@ -1,0 +1,46 @@
+"""What the API reads: a port, so that the API knows neither the daemon nor the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Backend(Protocol):
+    """Answers in plain values; times in epoch seconds."""
+
+    def overview(self) -> dict[str, Any]:
+        """Every service in a line each, and facts of the installation."""
+        ...
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service."""
+        ...
+
+    def forecast(self, name: str, horizon_s: float, levels: Sequence[float]) -> dict[str, Any]:
+        """Quantiles of the coming load."""
+        ...
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """The tide table in force."""
+        ...
+
+    def units(self, name: str) -> dict[str, Any]:
+        """Units alive, and those that failed lately."""
+        ...
+
+    def explain(self, name: str, at_s: float | None) -> dict[str, Any]:
+        """The decision in force at a moment."""
+        ...
+
+    def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """The last decisions that changed something."""
+        ...
+
+    def ledger(self, name: str) -> dict[str, Any]:
+        """What was paid, and what the peak would have cost."""
+        ...
+
+    def tide(self, name: str) -> dict[str, Any]:
+        """Load and units on one time axis."""
+        ...

@@ -1,0 +1,157 @@
+"""`tidegate plan`: the tide table, with the reason for each slot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import Annotated, Any
+
+import typer
+
+from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
+from forecaster.cli.durations import seconds
+from forecaster.cli.output import emit, iso, make_table
+from forecaster.config import Settings, load_settings
+from forecaster.config.settings import ServiceSettings
+from forecaster.domain.plan import SlotPlan, TideTable
+from forecaster.domain.service import Service
+from forecaster.seasonal.calibration import LEVELS
+from forecaster.wiring.questions import outlook, plan_once, service_named, unit_of
+from forecaster.wiring.stores import open_store
+
+WEEK_S = 7 * 86_400.0
+
+
+@app.command("plan")
+def plan_command(
+    service: ServiceArgument,
+    horizon: Annotated[str, typer.Option(help="length of the table: 6h, 24h")] = "24h",
+    unit: Annotated[str | None, typer.Option(help="unit type [default: configured]")] = None,
+    ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None,
+    tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None,
+    latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
+    elasticity: Annotated[float | None, typer.Option(help="0 = peak, 1 = tide")] = None,
+    min_units: Annotated[int | None, typer.Option(help="never fewer")] = None,
+    max_units: Annotated[int | None, typer.Option(help="never more")] = None,
+    rate_scale: Annotated[float, typer.Option(help="plan for this many times the load")] = 1.0,
+    config: ConfigOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """How many units will be needed, and held, in each coming slot, and why?
+
+    Example: `tidegate plan llm-chat --unit llama70b-h100x8 --ttft-p99 2 --tpot-p99 0.08`
+    """
+    horizon_s = seconds("--horizon", horizon, 60, WEEK_S)
+    settings = load_settings(config)
+    asked = {
+        "unit": unit,
+        "elasticity": elasticity,
+        "min_units": min_units,
+        "max_units": max_units,
+        "ttft_p99_s": ttft_p99,
+        "tpot_p99_s": tpot_p99,
+        "latency_p99_s": latency_p99,
+    }
+    named = overridden(settings, service, {k: v for k, v in asked.items() if v is not None})
+    unit_type = unit_of(settings, named)
+    with open_store(settings) as store:
+        found = outlook(store, settings, named, WEEK_S, LEVELS)
+    rates = found.forecast.arrival_rate_rps * rate_scale
+    found = replace(found, forecast=replace(found.forecast, arrival_rate_rps=rates))
+    table = plan_once(found, named, unit_type, settings, horizon_s)
+    emit(as_dict(table), form, _table(table))
+
+
+def overridden(settings: Settings, name: str, asked: dict[str, Any]) -> Service:
+    """The configured service with what the command line says instead.
+
+    Every value goes through the settings table, so that a range is refused in one place.
+    """
+    present = service_named(settings, name)
+    slo = {
+        key: asked.pop(key, getattr(present.slo, key))
+        for key in ("ttft_p99_s", "tpot_p99_s", "latency_p99_s")
+    }
+    values: dict[str, Any] = {
+        "name": name,
+        "unit": present.unit or "none",
+        "slo": {**slo, "attainment": present.slo.attainment},
+        "elasticity": present.elasticity,
+        "min_units": present.limits.min_units,
+        "max_units": present.limits.max_units,
+        "step_units": present.limits.step_units,
+        **asked,
+    }
+    checked = load_settings_of(values).service()
+    return replace(
+        present,
+        unit=asked.get("unit", present.unit),
+        slo=checked.slo,
+        elasticity=checked.elasticity,
+        limits=checked.limits,
+    )
+
+
+def load_settings_of(values: dict[str, Any]) -> ServiceSettings:
+    """Validate one service's values; the refusal names the option."""
+    from pydantic import ValidationError
+
+    from forecaster.domain.errors import SettingError
+
+    try:
+        return ServiceSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "--" + str(first["loc"][-1]).removesuffix("_s").replace("_", "-")
+        raise SettingError(key, first["input"], first["msg"].lower()) from error
+
+
+def as_dict(table: TideTable) -> dict[str, Any]:
+    """What JSON says."""
+    return {
+        "service": table.service,
+        "made": iso(table.made_s),
+        "slot_s": table.slot_s,
+        "lead_time_s": table.lead_time_s,
+        "peak_units": table.peak_units,
+        "unit_hours": sum(slot.hold_units for slot in table.slots) * table.slot_s / 3600,
+        "static_peak_unit_hours": table.peak_units * len(table.slots) * table.slot_s / 3600,
+        "slots": [
+            {
+                "start": iso(slot.start_s),
+                "arrival_rate_rps": slot.arrival_rate_rps,
+                "offered_load_erl": slot.offered_load_erl,
+                "need": slot.need_units,
+                "hold": slot.hold_units,
+                "reason": slot.reason.value,
+                "binding": slot.binding.value,
+            }
+            for slot in table.slots
+        ],
+    }
+
+
+def _table(table: TideTable) -> Any:
+    rows = []
+    for _, run in groupby(table.slots, key=lambda slot: (slot.hold_units, slot.reason)):
+        slots: list[SlotPlan] = list(run)
+        peak = max(slots, key=lambda slot: slot.arrival_rate_rps)
+        rows.append(
+            (
+                iso(slots[0].start_s),
+                f"{len(slots) * table.slot_s / 60:.0f} min",
+                f"{peak.arrival_rate_rps:.3g}",
+                max(slot.need_units for slot in slots),
+                slots[0].hold_units,
+                slots[0].reason.value,
+                peak.binding.value,
+            )
+        )
+    held = sum(slot.hold_units for slot in table.slots) * table.slot_s / 3600
+    peak_hours = table.peak_units * len(table.slots) * table.slot_s / 3600
+    title = (
+        f"{table.service}: {held:.1f} unit-hours held, static peak {peak_hours:.1f}"
+        f" ({1 - held / peak_hours:.0%} saved)"
+    )
+    columns = ("from (UTC)", "for", "peak requests/s", "need", "hold", "reason", "binds")
+    return make_table(title, columns, rows)

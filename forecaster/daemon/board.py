@@ -1,0 +1,246 @@
+"""The board: what the API, the dashboard and the metrics show, read from daemon and store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from forecaster.daemon.live import LiveFigures
+from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.service import Daemon
+from forecaster.domain.errors import DataError, ModelError
+from forecaster.domain.forecast import QuantileForecast
+from forecaster.domain.plan import TideTable
+from forecaster.domain.ports import Clock
+from forecaster.domain.units import RequestRecord
+from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
+from forecaster.planning.ledger import counts_at, ledger
+from forecaster.planning.tide import rounded
+from forecaster.store import Store
+
+DAY_S = 86_400.0
+CHART_STEP_S = 300.0
+LOOK_BACK_S = 30 * DAY_S
+"""Units older than this are not looked for when events are added up."""
+
+
+class Board:
+    """Answers every read of the API.
+
+    Parameters
+    ----------
+    started_s : float
+        Start of this run on the installation's clock: the ledger begins here.
+    about : mapping
+        Facts of the installation: version, tier address, what is compressed.
+    """
+
+    def __init__(
+        self, daemon: Daemon, store: Store, clock: Clock, started_s: float, about: Mapping[str, Any]
+    ) -> None:
+        self.daemon, self.store, self.clock = daemon, store, clock
+        self.started_s = started_s
+        self.about = dict(about)
+        self.live = {name: LiveFigures(pilot.service.slo) for name, pilot in daemon.pilots.items()}
+
+    def on_requests(self, records: Sequence[RequestRecord]) -> None:
+        """Count newly observed requests."""
+        for name, figures in self.live.items():
+            figures.add([record for record in records if record.service == name])
+
+    def overview(self) -> dict[str, Any]:
+        """Every service in a line each, and the installation."""
+        services = [self.service(name) for name in self.daemon.pilots]
+        return {"now_s": self.clock.now_s(), "services": services, **self.about}
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service: what it is, what it holds, what it kept."""
+        pilot = self._pilot(name)
+        state, now_s = pilot.state, self.clock.now_s()
+        slot = state.table.at(now_s) if state.table else None
+        fleet = state.fleet
+        return {
+            "name": name,
+            "unit": pilot.service.unit,
+            "mode": pilot.service.mode.value,
+            "timezone": pilot.service.calendar.timezone,
+            "elasticity": pilot.service.elasticity,
+            "slo": asdict(pilot.service.slo),
+            "champion": state.forecast.model if state.forecast else None,
+            "lead_time_s": state.lead_time_s,
+            "forecast_rps": _at(state.forecast, now_s, 0.5),
+            "planned_rps": slot.arrival_rate_rps if slot else None,
+            "need_units": slot.need_units if slot else None,
+            "hold_units": slot.hold_units if slot else None,
+            "units": {
+                "ready": fleet.ready if fleet else 0,
+                "warming": fleet.warming if fleet else 0,
+                "draining": fleet.draining if fleet else 0,
+            },
+            "served": asdict(self.live[name].figures()),
+            "ledger": self.ledger(name),
+            "decision": decision_to_dict(state.decision) if state.decision else None,
+            "note": state.note,
+        }
+
+    def forecast(self, name: str, horizon_s: float, levels: Sequence[float]) -> dict[str, Any]:
+        """Quantiles of the coming load at any levels."""
+        pilot = self._pilot(name)
+        if pilot.live is None:
+            raise ModelError(f"service {name!r} has no champion", "run `tidegate retrain`")
+        slots = max(round(horizon_s / pilot.live.slot_s), 1)
+        found = pilot.live.forecast(slots, sorted(levels), self.clock.now_s())
+        keys = [f"{level:g}" for level in found.levels]
+        return {
+            "service": name,
+            "champion": found.model,
+            "slot_s": found.slot_s,
+            "points": [
+                {
+                    "start_s": found.start_s + i * found.slot_s,
+                    "arrival_rate_rps": dict(zip(keys, row, strict=True)),
+                    "offered_load_erl": {
+                        key: value * pilot.work_s for key, value in zip(keys, row, strict=True)
+                    },
+                }
+                for i, row in enumerate(found.arrival_rate_rps.tolist())
+            ],
+        }
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """The tide table in force, in columns."""
+        return table_to_dict(self._table(name))
+
+    def units(self, name: str) -> dict[str, Any]:
+        """Units alive, and those that failed lately."""
+        fleet = self._pilot(name).state.fleet
+        return fleet_to_dict(fleet) if fleet else {"service": name, "units": []}
+
+    def explain(self, name: str, at_s: float | None) -> dict[str, Any]:
+        """The decision in force at a moment, with the numbers that decided."""
+        pilot = self._pilot(name)
+        moment = self.clock.now_s() if at_s is None else at_s
+        row = self.store.decision_at(name, moment)
+        table = pilot.state.table
+        slot = table.at(moment) if table else None
+        return {
+            "service": name,
+            "at_s": moment,
+            "slot": asdict(slot) if slot else None,
+            "entry": asdict(row) if row else None,
+            "why": row.output.get("explanation", "") if row else "",
+        }
+
+    def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """The last decisions that changed something, newest first."""
+        recent = list(self._pilot(name).state.recent)[-limit:]
+        return [decision_to_dict(decision) for decision in reversed(recent)]
+
+    def ledger(self, name: str) -> dict[str, Any]:
+        """Unit-seconds since the start of this run, against the week's peak held all the time."""
+        pilot, now_s = self._pilot(name), self.clock.now_s()
+        events = self.store.unit_events(name, self.started_s - LOOK_BACK_S, now_s)
+        peak = pilot.state.table.peak_units if pilot.state.table else 0
+        paid = ledger(events, self.started_s, now_s, peak)
+        hour_price = pilot.unit.price_per_hour
+        return {
+            **asdict(paid),
+            "paid_s": paid.paid_s,
+            "saved_share": paid.saved_share,
+            "paid_money": paid.paid_s / 3600 * hour_price,
+            "static_peak_money": paid.static_peak_s / 3600 * hour_price,
+        }
+
+    def tide(self, name: str, past_s: float = DAY_S, coming_s: float = DAY_S) -> dict[str, Any]:
+        """The picture: load behind and ahead, units behind and ahead, on one time axis."""
+        pilot, now_s = self._pilot(name), self.clock.now_s()
+        begin_s = (now_s - past_s) // CHART_STEP_S * CHART_STEP_S
+        end_s = (now_s - pilot.settle_s) // CHART_STEP_S * CHART_STEP_S
+        chart: dict[str, Any] = {"service": name, "now_s": now_s, "step_s": CHART_STEP_S}
+        chart["observed"] = self._observed(pilot, begin_s, end_s)
+        chart["units"] = self._unit_counts(name, begin_s, now_s)
+        if pilot.state.forecast is not None and pilot.state.table is not None:
+            chart["forecast"] = _band(pilot.state.forecast, coming_s)
+            chart["plan"] = _blocks(pilot.state.table, now_s)
+        if pilot.question is not None:
+            chart["slo"] = asdict(rounded(pilot.question).slo)
+        return chart
+
+    def _observed(self, pilot: Pilot, begin_s: float, end_s: float) -> dict[str, Any]:
+        try:
+            series = self.store.demand(
+                pilot.service.name,
+                from_s=begin_s,
+                to_s=end_s,
+                slot_s=CHART_STEP_S,
+                log_sample=pilot.service.log_sample,
+            )
+        except DataError:
+            return {"start_s": begin_s, "rate_rps": []}
+        return {"start_s": series.start_s, "rate_rps": series.arrival_rate_rps.tolist()}
+
+    def _unit_counts(self, name: str, begin_s: float, now_s: float) -> dict[str, Any]:
+        begin_s = max(begin_s, self.started_s)
+        step_s = 120.0
+        times = np.arange(begin_s, now_s, step_s)
+        events = self.store.unit_events(name, begin_s - LOOK_BACK_S, now_s)
+        return {"start_s": begin_s, "step_s": step_s, **counts_at(events, times)}
+
+    def _pilot(self, name: str) -> Pilot:
+        if name not in self.daemon.pilots:
+            known = ", ".join(sorted(self.daemon.pilots)) or "none"
+            raise DataError(f"there is no service {name!r}", f"known services: {known}")
+        return self.daemon.pilots[name]
+
+    def _table(self, name: str) -> TideTable:
+        table = self._pilot(name).state.table
+        if table is None:
+            raise ModelError(f"service {name!r} has no plan yet", "run `tidegate retrain`")
+        return table
+
+
+def _at(forecast: QuantileForecast | None, time_s: float, level: float) -> float | None:
+    if forecast is None:
+        return None
+    index = int((time_s - forecast.start_s) // forecast.slot_s)
+    rates = forecast.at_level(level)
+    value = float(rates[min(max(index, 0), rates.size - 1)])
+    return value if math.isfinite(value) else None
+
+
+def _band(forecast: QuantileForecast, coming_s: float) -> dict[str, Any]:
+    count = int(coming_s // forecast.slot_s)
+    return {
+        "start_s": forecast.start_s,
+        "step_s": forecast.slot_s,
+        **{
+            f"q{level:g}": forecast.at_level(level)[:count].tolist()
+            for level in (0.05, 0.5, 0.95, 0.99)
+        },
+    }
+
+
+def _blocks(table: TideTable, now_s: float) -> dict[str, Any]:
+    """The coming holds as runs: start, units, need, reason."""
+    runs: list[dict[str, Any]] = []
+    for slot in table.slots:
+        if slot.start_s + table.slot_s <= now_s:
+            continue
+        key = (slot.hold_units, slot.reason.value)
+        if not runs or (runs[-1]["hold"], runs[-1]["reason"]) != key:
+            runs.append(
+                {
+                    "start_s": slot.start_s,
+                    "hold": slot.hold_units,
+                    "need": slot.need_units,
+                    "reason": slot.reason.value,
+                    "binding": slot.binding.value,
+                    "rate_rps": slot.arrival_rate_rps,
+                }
+            )
+    end_s = table.slots[-1].start_s + table.slot_s
+    return {"runs": runs, "end_s": end_s, "peak_units": table.peak_units}

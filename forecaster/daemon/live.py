@@ -1,0 +1,92 @@
+"""Live service figures: what share of the answered requests was inside the SLO, and how slow."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.domain.service import Slo
+from forecaster.domain.units import RequestRecord
+
+WINDOW = 5000
+"""Requests over which percentiles are shown."""
+TOO_MANY = 429
+SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFigures:
+    """Figures since the start (counts) and over the last `WINDOW` requests (percentiles).
+
+    Attributes
+    ----------
+    attainment : float
+        Share of all requests inside every part of the SLO; refused ones are outside. NaN at first.
+    """
+
+    requests: int
+    inside: int
+    refused: int
+    attainment: float
+    ttft_p50_s: float
+    ttft_p99_s: float
+    tpot_p99_s: float
+    latency_p99_s: float
+
+
+class LiveFigures:
+    """Counts requests of one service; fed by the daemon, read by the API."""
+
+    def __init__(self, slo: Slo) -> None:
+        self.slo = slo
+        self.requests = self.inside = self.refused = 0
+        self.recent: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
+        self._turn = threading.Lock()
+
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Count records."""
+        with self._turn:
+            for record in records:
+                if 400 <= record.status < TOO_MANY:
+                    continue  # the client's own mistake says nothing of the service
+                self.requests += 1
+                if record.status >= TOO_MANY:
+                    self.refused += 1
+                    continue
+                self.inside += inside_slo(record, self.slo)
+                self.recent.append((record.ttft_s, record.tpot_s, record.latency_s))
+
+    def figures(self) -> ServedFigures:
+        """Return the figures now."""
+        with self._turn:
+            rows = np.asarray(self.recent, dtype=np.float64).reshape(-1, 3)
+            counts = (self.requests, self.inside, self.refused)
+        share = counts[1] / counts[0] if counts[0] else math.nan
+        return ServedFigures(
+            *counts,
+            share,
+            _quantile(rows[:, 0], 0.5),
+            _quantile(rows[:, 0], 0.99),
+            _quantile(rows[:, 1], 0.99),
+            _quantile(rows[:, 2], 0.99),
+        )
+
+
+def inside_slo(record: RequestRecord, slo: Slo) -> bool:
+    """Whether an answered request kept every part of the SLO; NaN parts do not apply."""
+    pairs = (
+        (record.ttft_s, slo.ttft_p99_s),
+        (record.tpot_s, slo.tpot_p99_s),
+        (record.latency_s, slo.latency_p99_s),
+    )
+    return all(bound is None or not value > bound for value, bound in pairs)
+
+
+def _quantile(values: np.ndarray[tuple[int], np.dtype[np.float64]], level: float) -> float:
+    seen = values[np.isfinite(values)]
+    return float(np.quantile(seen, level)) if seen.size else math.nan

@@ -1,0 +1,63 @@
+"""APScheduler on the installation's clock: intervals and cron lines of a compressed tide."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from forecaster.domain.errors import SettingError
+from forecaster.domain.ports import Clock
+
+
+class ClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+    """Fires when the installation's clock reaches what the inner trigger says.
+
+    Parameters
+    ----------
+    inner : BaseTrigger
+        Trigger in the installation's time.
+    clock : Clock
+        The installation's clock.
+    """
+
+    def __init__(self, inner: BaseTrigger, clock: Clock) -> None:
+        self.inner = inner
+        self.clock = clock
+        self.last: datetime | None = None
+
+    def get_next_fire_time(self, previous_fire_time: Any, now: datetime) -> datetime | None:
+        """Translate the inner trigger's next moment into real time."""
+        virtual_s = self.clock.now_s()
+        virtual = datetime.fromtimestamp(virtual_s, UTC)
+        following = self.inner.get_next_fire_time(self.last, virtual)
+        if following is None:
+            return None
+        self.last = following
+        delay_s = max(following.timestamp() - virtual_s, 0.0) / self.clock.speed
+        return now + timedelta(seconds=delay_s)
+
+
+def every(seconds: float, clock: Clock, least_real_s: float = 0.2) -> BaseTrigger:
+    """An interval of clock seconds, but never faster than `least_real_s` real seconds."""
+    return IntervalTrigger(seconds=max(seconds / clock.speed, least_real_s))
+
+
+def cron(line: str, clock: Clock) -> BaseTrigger:
+    """A five-field cron line in UTC on the installation's clock.
+
+    Raises
+    ------
+    SettingError
+        For a line that is no cron line.
+    """
+    try:
+        inner = CronTrigger.from_crontab(line, timezone=UTC)
+    except ValueError as error:
+        raise SettingError(
+            "retrain.cron", line, f"no cron line: {error}", "write five fields, as in 17 3 * * *"
+        ) from error
+    return inner if clock.speed == 1.0 else ClockTrigger(inner, clock)

@@ -1,0 +1,128 @@
+"""The daemon itself: five jobs on a schedule, each bounded, none able to stop the others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from forecaster.config.settings import Settings
+from forecaster.daemon import schedule
+from forecaster.daemon.observer import Observer
+from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.spool import Spool
+from forecaster.daemon.training import retrain_service
+from forecaster.domain.errors import StoreError, TidegateError
+from forecaster.domain.ports import Clock
+from forecaster.domain.units import RequestRecord
+from forecaster.store import Store
+
+log = logging.getLogger(__name__)
+HOUSEKEEPING_S = 3600.0
+
+
+class Daemon:
+    """Observes, plans, acts, retrains and keeps house.
+
+    Parameters
+    ----------
+    pilots : sequence of Pilot
+        One for each service.
+    on_requests : callable
+        Told every newly observed request record, for live figures.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        clock: Clock,
+        spool: Spool,
+        pilots: Sequence[Pilot],
+        observer: Observer,
+        on_requests: Callable[[Sequence[RequestRecord]], None] = lambda records: None,
+    ) -> None:
+        self.settings, self.store, self.clock, self.spool = settings, store, clock, spool
+        self.pilots = {pilot.service.name: pilot for pilot in pilots}
+        self.observer = observer
+        self.on_requests = on_requests
+        self.ticks = 0
+        self.failures: dict[str, str] = {}
+        self._turn = threading.Lock()
+        self.scheduler = BackgroundScheduler(
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+
+    def start(self) -> None:
+        """Plan once, then let the schedule run."""
+        self.tick()
+        planner, clock = self.settings.planner, self.clock
+        add = self.scheduler.add_job
+        add(self.tick, schedule.every(planner.tick_s, clock), id="tick")
+        add(self.replan, schedule.every(planner.replan_s, clock), id="replan")
+        add(self.retrain, schedule.cron(self.settings.retrain.cron, clock), id="retrain")
+        add(self.housekeeping, schedule.every(HOUSEKEEPING_S, clock, 30.0), id="housekeeping")
+        self.scheduler.start()
+
+    def stop(self) -> None:
+        """Stop ordering; the job under way ends first."""
+        if self.scheduler.running:
+            self.scheduler.shutdown(wait=False)
+        with self._turn:
+            pass
+
+    def tick(self) -> None:
+        """Observe the world once, then decide and act for every service."""
+        with self._turn:
+            records, events = self.observer.observe()
+            if records:
+                self.on_requests(records)
+            for pilot in self.pilots.values():
+                if events:
+                    pilot.learn_leads(events)
+                if pilot.state.table is None:
+                    self._guarded("replan", pilot, pilot.replan)
+                self._guarded("tick", pilot, pilot.tick)
+            self.ticks += 1
+
+    def replan(self) -> None:
+        """Make a new tide table for every service; the old one holds where that fails."""
+        with self._turn:
+            for pilot in self.pilots.values():
+                self._guarded("replan", pilot, pilot.replan)
+
+    def retrain(self) -> None:
+        """Choose the champions again."""
+        for pilot in self.pilots.values():
+
+            def train(pilot: Pilot = pilot) -> None:
+                retrain_service(
+                    self.store, pilot.service, self.settings.retrain, self.clock.now_s()
+                )
+
+            self._guarded("retrain", pilot, train)
+
+    def housekeeping(self) -> None:
+        """Drop raw requests past their age; journal what waited for the database."""
+        try:
+            self.store.drop_raw_before(int(self.settings.store.raw_days))
+            self.spool.drain(lambda entry: self.store.append_decision(**entry))
+        except StoreError as error:
+            log.warning("housekeeping waits: %s", error)
+
+    def _guarded(self, job: str, pilot: Pilot, work: Callable[[], object]) -> None:
+        """Run one job of one service; its failure is said once and holds only that service."""
+        key = f"{job} {pilot.service.name}"
+        try:
+            work()
+        except TidegateError as error:
+            if self.failures.get(key) != str(error):
+                log.warning("%s: %s", key, error)
+            self.failures[key] = str(error)
+            pilot.state.note = str(error)
+        else:
+            self.failures.pop(key, None)

@@ -1,0 +1,81 @@
+"""Plans and decisions as plain values: what the journal keeps, and the way back.
+
+A decision replayed from its journal entry is the same decision, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.plan import Binding, Decision, Reason, SlotPlan, TideTable, Verb
+from forecaster.domain.service import Limits
+from forecaster.domain.units import Fleet, UnitView
+from forecaster.planning.decide import decide
+from forecaster.planning.policy import Policy
+
+COLUMNS = ("start_s", "arrival_rate_rps", "offered_load_erl", "need_units", "hold_units")
+
+
+def table_to_dict(table: TideTable) -> dict[str, Any]:
+    """A tide table in columns."""
+    values: dict[str, Any] = {
+        name: getattr(table, name) for name in table.__dataclass_fields__ if name != "slots"
+    }
+    for name in COLUMNS:
+        values[name] = [getattr(slot, name) for slot in table.slots]
+    values["reason"] = [slot.reason.value for slot in table.slots]
+    values["binding"] = [slot.binding.value for slot in table.slots]
+    return values
+
+
+def table_from_dict(values: Mapping[str, Any]) -> TideTable:
+    """Inverse of `table_to_dict`."""
+    rest = {name: values[name] for name in TideTable.__dataclass_fields__ if name != "slots"}
+    names = (*COLUMNS, "reason", "binding")
+    slots = tuple(
+        SlotPlan(start, rate, load, need, hold, Reason(reason), Binding(binding))
+        for start, rate, load, need, hold, reason, binding in zip(
+            *(values[name] for name in names), strict=True
+        )
+    )
+    return TideTable(slots=slots, **rest)
+
+
+def fleet_to_dict(fleet: Fleet) -> dict[str, Any]:
+    """A fleet as JSON values."""
+    return asdict(fleet)
+
+
+def fleet_from_dict(values: Mapping[str, Any]) -> Fleet:
+    """Inverse of `fleet_to_dict`."""
+    units = tuple(
+        UnitView(**{**unit, "state": UnitState(unit["state"])}) for unit in values["units"]
+    )
+    return Fleet(values["service"], values["observed_s"], units)
+
+
+def policy_from_dict(values: Mapping[str, Any]) -> Policy:
+    """Inverse of `dataclasses.asdict` on a policy."""
+    return Policy(**{**values, "limits": Limits(**values["limits"])})
+
+
+def decision_to_dict(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON values."""
+    values = asdict(decision)
+    values["verb"], values["reason"] = decision.verb.value, decision.reason.value
+    return values
+
+
+def decision_from_dict(values: Mapping[str, Any]) -> Decision:
+    """Inverse of `decision_to_dict`."""
+    return Decision(**{**values, "verb": Verb(values["verb"]), "reason": Reason(values["reason"])})
+
+
+def replay_decision(inputs: Mapping[str, Any], table: TideTable) -> Decision:
+    """Decide again from a journal entry's inputs and the table that was in force."""
+    return decide(
+        table, fleet_from_dict(inputs["fleet"]), policy_from_dict(inputs["policy"]), inputs["now_s"]
+    )
