@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -110,6 +111,12 @@ class OnnxTierActuator:
         """Ask the tier to finish its requests and exit; it answers before it does."""
         self._call("POST", "/shutdown", json={"grace_s": grace_s})
 
+    def _knock(self) -> None:
+        """Fail early where nobody listens: httpcore leaves the socket of such an attempt open."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(TIMEOUT_S)
+            probe.connect(str(self._socket))
+
     def _order(
         self, path: str, service: str, units: int, reason: str, order_key: str
     ) -> tuple[str, ...]:
@@ -118,8 +125,9 @@ class OnnxTierActuator:
 
     def _call(self, method: str, path: str, **fields: Any) -> Any:
         try:
+            self._knock()
             response = self._http.request(method, path, **fields)
-        except httpx.TransportError as error:
+        except (OSError, httpx.TransportError) as error:
             raise ActuatorUnavailableError(
                 f"the serving tier at {self._socket} cannot be reached: {error or type(error).__name__}",
                 "it may be starting or stopping; the order is repeated",

@@ -115,6 +115,7 @@ class ControlApi:
             "in_flight": self._door.in_flight,
             "waiting": {name: router.waiting(name) for name in self._door.services},
             "units_live": fleet.live(),
+            "pids": {unit.unit_id: unit.pid for unit in fleet if unit.pid and not unit.exited},
             "events_last": fleet.events.last,
             "events_dropped": fleet.events.dropped,
             "requests_last": self._door.requests.last,
