@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from forecaster.ingest.bytesource import CutShortError
 
 LINE_BYTES_MOST = 1 << 20
 """Longer lines are no request log; they are skipped to their end."""
+
+_SHOWN_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +27,18 @@ class Block:
         Lines in `data`.
     unterminated : bool
         Whether this is the last line of the log, without an end: it may still grow.
-    too_long : bool
-        Whether `data` is the beginning of a line above `LINE_BYTES_MOST`, `skipped_bytes` short.
+    part : bool
+        Whether `data` is only part of a line above `LINE_BYTES_MOST`, which goes on.
+    too_long : bytes
+        Beginning of the line above `LINE_BYTES_MOST` that `data` ends; otherwise empty.
     """
 
     data: bytes
     first_line: int
     lines: int
     unterminated: bool = False
-    too_long: bool = False
-    skipped_bytes: int = 0
-
-    @property
-    def length(self) -> int:
-        """Bytes of the log that this block stands for."""
-        return len(self.data) + self.skipped_bytes
+    part: bool = False
+    too_long: bytes = b""
 
 
 def blocks(pieces: Iterator[bytes], first_line: int, block_bytes: int) -> Iterator[Block]:
@@ -71,9 +70,8 @@ def blocks(pieces: Iterator[bytes], first_line: int, block_bytes: int) -> Iterat
                 yield block
             held, size = [data[end:]], len(data) - end
             if size > LINE_BYTES_MOST and piece is not None:
-                block, rest = _overlong(held[0], pieces, line)
+                rest = yield from _overlong(held[0], pieces, line)
                 line += 1
-                yield block
                 held, size = [rest], len(rest)
         if piece is None:
             break
@@ -83,12 +81,15 @@ def blocks(pieces: Iterator[bytes], first_line: int, block_bytes: int) -> Iterat
         yield Block(b"".join(held), line, 1, unterminated=True)
 
 
-def _overlong(data: bytes, pieces: Iterator[bytes], line: int) -> tuple[Block, bytes]:
-    """Skip to the end of a line that is too long; return its beginning and what follows it."""
-    kept, skipped = data[:LINE_BYTES_MOST], len(data) - LINE_BYTES_MOST
+def _overlong(data: bytes, pieces: Iterator[bytes], line: int) -> Generator[Block, None, bytes]:
+    """Pass a line that is too long on in parts, none of them held; return what follows it."""
+    beginning = data[:_SHOWN_BYTES]
+    yield Block(data, line, 0, part=True)
     for piece in pieces:
         end = piece.find(b"\n") + 1
         if end:
-            return Block(kept, line, 1, too_long=True, skipped_bytes=skipped + end), piece[end:]
-        skipped += len(piece)
-    return Block(kept, line, 1, too_long=True, skipped_bytes=skipped), b""
+            yield Block(piece[:end], line, 1, too_long=beginning)
+            return piece[end:]
+        yield Block(piece, line, 0, part=True)
+    yield Block(b"", line, 1, too_long=beginning)
+    return b""

@@ -84,7 +84,7 @@ class ByteSource:
         """Make it possible to read standard input again."""
         if self._spooled:
             return
-        spool = tempfile.TemporaryFile(prefix="tidegate-")
+        spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - closed by close()
         for piece in self._raw():
             spool.write(piece)
         spool.flush()

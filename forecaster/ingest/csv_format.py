@@ -69,13 +69,12 @@ class CsvFormat:
         """Return every row of the block, accepted or rejected."""
         if block.too_long:
             return too_long(block)
-        if block.first_line == 1:
-            block = _without_header(block)
-        if not block.data.strip():
+        begin = block.data.find(b"\n") + 1 if block.first_line == 1 else 0
+        if begin == len(block.data) or (block.first_line == 1 and not begin):
             return Parsed((), ())
-        if b'"' not in block.data:
+        if block.data.find(b'"', begin) < 0:
             try:
-                table = self._read(block.data, self._types(), None)
+                table = self._read(pa.py_buffer(block.data).slice(begin), self._types(), None)
             except pa.ArrowInvalid:
                 return self._parse_carefully(block)
             columns = self._columns(table)
@@ -95,6 +94,8 @@ class CsvFormat:
     def _parse_carefully(self, block: Block) -> Parsed:
         """Read as text: every bad row is found, with its line and its reason."""
         lines = numbered_lines(block)
+        if block.first_line == 1:
+            lines = [entry for entry in lines if entry[0] > 1]
         rejected = []
         if b'"' in block.data:
             odd = [entry for entry in lines if entry[1].count(b'"') % 2]
@@ -108,7 +109,7 @@ class CsvFormat:
             misfits.append(row.number - 1)
             return "skip"
 
-        data = b"\n".join(line for _, line in lines) + b"\n"
+        data = pa.py_buffer(b"\n".join(line for _, line in lines) + b"\n")
         table = self._read(data, dict.fromkeys(self.columns.used, pa.string()), skip)
         for index in misfits:
             line, text = lines[index]
@@ -124,11 +125,11 @@ class CsvFormat:
     def _columns(self, table: pa.Table) -> dict[str, pa.Array]:
         return {name: table[name].combine_chunks() for name in self.columns.used}
 
-    def _read(self, data: bytes, types: dict[str, pa.DataType], on_misfit: Any) -> pa.Table:
+    def _read(self, data: pa.Buffer, types: dict[str, pa.DataType], on_misfit: Any) -> pa.Table:
         return pa_csv.read_csv(
-            pa.py_buffer(data),
+            data,
             read_options=pa_csv.ReadOptions(
-                use_threads=False, block_size=len(data) + 1, column_names=list(self.names)
+                use_threads=False, block_size=data.size + 1, column_names=list(self.names)
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self.delimiter,
@@ -144,10 +145,3 @@ class CsvFormat:
                 timestamp_parsers=[pa_csv.ISO8601],
             ),
         )
-
-
-def _without_header(block: Block) -> Block:
-    end = block.data.find(b"\n") + 1
-    if not end:
-        return Block(b"", block.first_line, block.lines)
-    return Block(block.data[end:], block.first_line + 1, block.lines - 1)

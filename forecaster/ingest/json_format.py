@@ -63,25 +63,24 @@ class JsonFormat:
         """Return every row of the block, accepted or rejected."""
         if block.too_long:
             return too_long(block)
-        if not block.data.strip():
+        if not block.data or block.data.isspace():
             return Parsed((), ())
+        return self._parse_quickly(block) or self._parse_carefully(block)
+
+    def _parse_quickly(self, block: Block) -> Parsed | None:
+        """Read straight to numbers; None when anything at all is unusual."""
         try:
             table = self._read(block.data)
-        except pa.ArrowInvalid:
-            return self._parse_carefully(block)
-        columns = {name: _column(table, name) for name in self.columns.used}
-        if any(column.null_count for column in columns.values()) or len(table) != block.lines:
-            return self._parse_carefully(block)
-        if not self.times.numeric:
-            try:
+            columns = {name: _column(table, name) for name in self.columns.used}
+            if any(column.null_count for column in columns.values()) or len(table) != block.lines:
+                return None
+            if not self.times.numeric:
                 at = self.columns.timestamp
                 columns[at] = columns[at].cast(self.times.arrow_type)
-            except pa.ArrowInvalid:
-                return self._parse_carefully(block)
+        except pa.ArrowInvalid:
+            return None
         rows = rows_from_typed(columns, self.columns, self.times, self.options.service)
-        if rows.reason.any():
-            return self._parse_carefully(block)
-        return Parsed(rows.batches(), ())
+        return None if rows.reason.any() else Parsed(rows.batches(), ())
 
     def _read(self, data: bytes) -> pa.Table:
         return pa_json.read_json(

@@ -109,8 +109,9 @@ class _Reading:
         lines = state.lines
         try:
             for block in blocks(pieces, lines + 1, self._options.block_bytes):
-                # What an over-long line was cut by is not hashed: its length alone moves the log.
                 prefix.update(block.data)
+                if block.part:
+                    continue
                 lines = block.first_line + block.lines - 1
                 place = Place(
                     prefix.length, lines, prefix.hexdigest(), prefix.marks, block.unterminated

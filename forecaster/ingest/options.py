@@ -108,7 +108,7 @@ class IngestOptions:
     earliest_s: float = 631_152_000.0
     latest_s: float = 4_102_444_800.0
     rejects_dir: Path | None = None
-    block_bytes: int = 8 << 20
+    block_bytes: int = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class ParquetLog:
 
 def spooled(source: ByteSource) -> ParquetLog:
     """Copy a log, decompressed, to a temporary file: Parquet is read from its end."""
-    file = tempfile.TemporaryFile(prefix="tidegate-")
+    file = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
     digest = hashlib.sha256()
     try:
         for piece in source.pieces():

@@ -70,7 +70,7 @@ def shown(line: bytes) -> str:
 
 def too_long(block: Block) -> Parsed:
     """Reject an over-long line."""
-    return Parsed((), (Rejected(block.first_line, Reason.LINE_TOO_LONG, shown(block.data)),))
+    return Parsed((), (Rejected(block.first_line, Reason.LINE_TOO_LONG, shown(block.too_long)),))
 
 
 def numbered_lines(block: Block) -> list[tuple[int, bytes]]:

@@ -76,7 +76,7 @@ class Rows:
         columns = (self.arrival_us, self.services.codes, self.prompt_tokens, self.output_tokens)
         fine = self.reason == Reason.FINE
         if not fine.all():
-            columns = tuple(column[fine] for column in columns)  # type: ignore[assignment]
+            columns = tuple(column[fine] for column in columns)
         arrival_us, codes, prompt, output = columns
         if not codes.size:
             return []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from forecaster.demand import empty_sums
-from forecaster.domain.demand import SLOT_S, SlotSums
+from forecaster.domain.demand import SLOT_S, IntArray, SlotSums
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
@@ -40,11 +41,7 @@ def read_slots(
         "from_s": _ALL_TIME_S[0] if from_s is None else from_s,
         "to_s": _ALL_TIME_S[1] if to_s is None else to_s,
     }
-    stream = bytearray()
-    with connection.cursor() as cursor, cursor.copy(_SQL["read"], bounds) as copy:
-        for piece in copy:
-            stream += piece
-    table = parse(stream, _FORMATS)
+    table = _copied(connection, "read", bounds, _FORMATS)
     counts = np.ascontiguousarray(table["counts_1s"]).view("<u2").reshape(-1, SLOT_S)
     return SlotSums(
         start_s=np.rint(epoch_seconds(table["start"])).astype(np.int64),
@@ -70,17 +67,33 @@ def change_slots(
     """
     if not change.start_s.size:
         return
-    taken = connection.execute(
-        _SQL["take"],
-        {
-            "service_id": number,
-            "from_s": float(change.start_s[0]),
-            "to_s": float(change.start_s[-1] + 1),
-            "starts": change.start_s.tolist(),
-        },
-        binary=True,
+    bounds = {
+        "service_id": number,
+        "from_s": float(change.start_s[0]),
+        "to_s": float(change.start_s[-1] + 1),
+    }
+    stored = epoch_seconds(_copied(connection, "starts", bounds, {"start": ">i8"})["start"])
+    touched = np.intersect1d(np.rint(stored).astype(np.int64), change.start_s)
+    taken = _taken(connection, number, touched) if touched.size else empty_sums()
+    _put(connection, number, combine(taken, change))
+
+
+def _taken(connection: Connection, number: int, starts: IntArray) -> SlotSums:
+    """Remove slots and return what they held."""
+    rows = connection.execute(
+        _SQL["take"], {"service_id": number, "starts": starts.tolist()}, binary=True
     ).fetchall()
-    _put(connection, number, combine(_sums_of(sorted(taken)), change))
+    return _sums_of(sorted(rows))
+
+
+def _copied(
+    connection: Connection, name: str, bounds: Mapping[str, Any], formats: Mapping[str, str]
+) -> npt.NDArray[np.void]:
+    stream = bytearray()
+    with connection.cursor() as cursor, cursor.copy(_SQL[name], bounds) as copy:
+        for piece in copy:
+            stream += piece
+    return parse(stream, formats)
 
 
 def _put(connection: Connection, number: int, slots: SlotSums) -> None:
@@ -100,8 +113,6 @@ def _put(connection: Connection, number: int, slots: SlotSums) -> None:
 
 
 def _sums_of(rows: list[tuple[Any, ...]]) -> SlotSums:
-    if not rows:
-        return empty_sums()
     start, arrivals, prompt, output, prompt_output, prompt_sq, output_sq, counts = zip(
         *rows, strict=True
     )

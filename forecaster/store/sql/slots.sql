@@ -10,14 +10,20 @@ copy (
     order by start
 ) to stdout (format binary);
 
+-- Which slots of a range are there: most batches meet only one, where the last batch ended.
+-- name: starts
+copy (
+    select start
+    from demand_slot
+    where service_id = %(service_id)s
+      and start >= to_timestamp(%(from_s)s) and start < to_timestamp(%(to_s)s)
+) to stdout (format binary);
+
 -- Takes the slots that a batch touches out of the table; they come back merged.
 -- name: take
 delete from demand_slot
 where service_id = %(service_id)s
-  and start >= to_timestamp(%(from_s)s) and start < to_timestamp(%(to_s)s)
-  and start = any (
-      select to_timestamp(s) from unnest(%(starts)s::float8[]) as s
-  )
+  and start = any (select to_timestamp(s) from unnest(%(starts)s::float8[]) as s)
 returning
     extract(epoch from start)::int8, arrivals, prompt_tokens, output_tokens,
     prompt_output, prompt_sq, output_sq, counts_1s;
