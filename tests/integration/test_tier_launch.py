@@ -182,6 +182,7 @@ def test_a_dead_zygote_is_replaced(models: Path, tmp_path: Path) -> None:
             pid for pid in children_of(tier.handle.process.pid) if unit_pid in children_of(pid)
         )
         os.kill(zygote, signal.SIGKILL)
+        until(lambda: "the zygote died" in tier.log.read_text(), "its death is noticed")
         tier.ready(CHAT, 2)
 
 
