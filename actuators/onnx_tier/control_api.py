@@ -138,7 +138,7 @@ async def _order(request: Request) -> dict[str, Any]:
 def _units(order: dict[str, Any]) -> int:
     units = order["units"]
     if type(units) is not int or units < 1:
-        raise ValueError(f"units = {units!r} must be 1 or more")
+        raise ActuatorError(f"units = {units!r} must be 1 or more", "order at least one unit")
     return units
 
 
