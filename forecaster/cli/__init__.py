@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import typer
@@ -18,6 +19,9 @@ COMMANDS = ("run", "ingest", "retrain", "forecast", "size", "plan", "units", "co
 
 def main() -> None:
     """Run `tidegate`: exit code 0 ok, 1 failed, 2 usage, 130 interrupted."""
+    # one thread for linear algebra: the cores belong to the units
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     for command in COMMANDS:  # they register themselves on import
         importlib.import_module(f"forecaster.cli.{command}")
     try:

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from forecaster.cli.app import Format
 
-out = Console(highlight=False)
+PIPED_WIDTH = 160
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo
@@ -80,6 +80,13 @@ class ApiSettings(Table):
 
     host: str = Field("127.0.0.1", description="address to bind; loopback unless you mean it")
     port: int = Field(8780, ge=0, le=65535, description="0 picks a free port")
+    token: str = Field("", description="bearer token; needed to bind beyond loopback")
+
+    @model_validator(mode="after")
+    def _closed(self) -> Self:
+        if not self.token and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(f"host = {self.host!r} is not loopback: set a token first")
+        return self
 
 
 class TierSettings(Table):
@@ -98,7 +105,7 @@ class PlannerSettings(Table):
     tick_s: float = Field(60.0, ge=1, le=3600, description="seconds between two decisions")
     replan_s: float = Field(300.0, ge=10, le=3600, description="seconds between two tide tables")
     drain_window_s: float = Field(
-        900.0, ge=0, le=86400, description="beyond the lead, how far a scale-in looks ahead"
+        1800.0, ge=0, le=86400, description="beyond the lead, how far a scale-in looks ahead"
     )
     stale_s: float = Field(
         3600.0, ge=60, le=7 * 86400, description="an older plan or silent log holds the fleet"

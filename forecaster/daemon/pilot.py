@@ -111,6 +111,7 @@ class Pilot:
             drain_window_s=planner.drain_window_s,
             stale_s=planner.stale_s,
             horizon_s=planner.horizon_s,
+            timezone=self.service.calendar.timezone,
         )
 
     def replan(self) -> None:

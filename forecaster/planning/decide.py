@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from forecaster.domain.plan import Decision, Reason, SlotPlan, TideTable, Verb
 from forecaster.domain.units import Fleet
@@ -41,7 +43,7 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
     due = peak_slot(table, now_s, now_s + policy.lead_time_s)
     if due.hold_units > supply:
         missing = due.hold_units - supply
-        text = f"pre-warm {missing}: {_why(due)}; {fleet.ready} ready, {fleet.warming} warming, lead p90 {policy.lead_time_s:.0f} s"
+        text = f"pre-warm {missing}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming, lead p90 {policy.lead_time_s:.0f} s"
         return _decision(
             table, now_s, Verb.PREWARM, missing, due.hold_units, due.start_s, due.reason, text
         )
@@ -54,11 +56,11 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
     if ahead.hold_units < supply:
         spare = supply - ahead.hold_units
-        text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead)})"
+        text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
         return _decision(
             table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text
         )
-    text = f"hold {supply}: {_why(due)}"
+    text = f"hold {supply}: {_why(due, policy)}"
     return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
 
 
@@ -72,8 +74,8 @@ def peak_slot(table: TideTable, from_s: float, to_s: float) -> SlotPlan:
     return max(table.slots[low : high + 1], key=lambda slot: slot.hold_units)
 
 
-def _why(slot: SlotPlan) -> str:
-    load = f"{slot.arrival_rate_rps:.3g} requests/s ({slot.offered_load_erl:.2g} erl) at {_clock(slot.start_s)}"
+def _why(slot: SlotPlan, policy: Policy) -> str:
+    load = f"{slot.arrival_rate_rps:.3g} requests/s ({slot.offered_load_erl:.2g} erl) at {_clock(slot.start_s, policy.timezone)}"
     reasons = {
         Reason.LOAD: f"{load} need {slot.need_units}, {slot.binding.value} binds",
         Reason.MIN_UNITS: f"the floor is {slot.hold_units}, {load} would need {slot.need_units}",
@@ -86,9 +88,8 @@ def _why(slot: SlotPlan) -> str:
     return reasons[slot.reason]
 
 
-def _clock(time_s: float) -> str:
-    minutes = int(time_s // 60) % 1440
-    return f"{minutes // 60:02d}:{minutes % 60:02d} UTC"
+def _clock(time_s: float, timezone: str) -> str:
+    return datetime.fromtimestamp(time_s, ZoneInfo(timezone)).strftime("%H:%M")
 
 
 def _decision(

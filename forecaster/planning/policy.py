@@ -28,6 +28,8 @@ class Policy:
         A plan or a log older than this is not trusted: nothing is given back.
     horizon_s : float
         Length of the tide table.
+    timezone : str
+        Zone of the times in explanations.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -37,6 +39,7 @@ class Policy:
     drain_window_s: float = 600.0
     stale_s: float = 3600.0
     horizon_s: float = 86400.0
+    timezone: str = "UTC"
 
     @property
     def window_s(self) -> float:

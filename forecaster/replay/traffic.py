@@ -130,7 +130,7 @@ class Generator:
 
     async def _infer(self, arrival: Arrival) -> None:
         row = [((arrival.arrival_s * 1000 + i) % 7) / 7 for i in range(64)]
-        inputs = [{"name": "input", "shape": [1, 64], "datatype": "FP32", "data": row}]
+        inputs = [{"name": "features", "shape": [1, 64], "datatype": "FP32", "data": row}]
         path = f"/v2/models/{arrival.service}/infer"
         response = await self.client.post(path, json={"inputs": inputs})
         response.raise_for_status()

@@ -23,6 +23,7 @@ class ProphetMember(Member):
     def _learn(self) -> None:
         from prophet import Prophet  # heavy: imported when it is used
 
+        _hush()
         T, N = self.Z.shape
         slots = np.arange(T)
         local = _local(self.calendar, slots)
@@ -40,9 +41,6 @@ class ProphetMember(Member):
             )
             if frame["holiday"].any():
                 model.add_regressor("holiday")
-            # the backend sets its own level when the model is made
-            logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
-            logging.getLogger("prophet").setLevel(logging.ERROR)
             self.models.append(model.fit(frame))
 
     def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
@@ -55,3 +53,13 @@ def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> pd.Datet
     if isinstance(calendar, Calendar):
         return calendar.local(slots)
     return pd.to_datetime(calendar.epoch_s(slots), unit="s")
+
+
+def _hush() -> None:
+    """Keep the backend's progress off the terminal: it speaks up wherever no handler is set."""
+    logging.getLogger("prophet").setLevel(logging.ERROR)
+    backend = logging.getLogger("cmdstanpy")
+    if not backend.handlers:
+        backend.addHandler(logging.NullHandler())
+    backend.setLevel(logging.ERROR)
+    backend.propagate = False

@@ -1,0 +1,144 @@
+"""`tidegate ingest`: request logs in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from forecaster.cli.app import ConfigOption, Format, FormatOption, app
+from forecaster.cli.output import emit, fail, iso, make_table, progress
+from forecaster.config import Settings, load_settings
+from forecaster.config.load import state_home
+from forecaster.domain.errors import SettingError, TidegateError
+from forecaster.ingest import (
+    ColumnMap,
+    IngestOptions,
+    IngestReport,
+    LogFormat,
+    TimeUnit,
+    ingest_file,
+)
+from forecaster.wiring.stores import open_store
+
+
+@app.command("ingest")
+def ingest_command(
+    files: Annotated[list[str], typer.Argument(help="request logs; - reads standard input")],
+    service: Annotated[
+        str,
+        typer.Option("--service", "-s", help="service of every row [default: the log's column]"),
+    ] = "",
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="auto looks at the content")
+    ] = LogFormat.AUTO,
+    origin: Annotated[
+        str, typer.Option(help="ISO time of relative time stamp 0 (BurstGPT, Mooncake)")
+    ] = "",
+    time_unit: Annotated[
+        TimeUnit, typer.Option(help="unit of numeric time stamps")
+    ] = TimeUnit.AUTO,
+    timezone: Annotated[str, typer.Option(help="IANA zone of time stamps without one")] = "UTC",
+    config: ConfigOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Read request logs into demand: JSON lines, CSV, Parquet, access logs; plain, gzip or zstd.
+
+    The same rows are never counted twice: a file read again adds nothing, a grown one adds its
+    new lines. Bad lines are counted by reason and kept in a rejects file.
+
+    Examples: `tidegate ingest requests.csv.gz` · `zcat access.log.gz | tidegate ingest - -s web`
+    """
+    settings = load_settings(config)
+    options = IngestOptions(
+        format=log_format,
+        service=service,
+        columns=columns(settings, time_unit),
+        origin_s=parse_origin(origin),
+        timezone=timezone,
+        rejects_dir=state_home(settings) / "rejects",
+    )
+    reports: list[IngestReport] = []
+    failed: TidegateError | None = None
+    with open_store(settings) as store:
+        for file in files:
+            with progress(f"ingest {file}", total=None) as advance_to:
+
+                def on_bytes(done: int, total: int, to: Any = advance_to) -> None:
+                    to(done, "", total)
+
+                try:
+                    reports.append(ingest_file(file, store, options, on_bytes))
+                except TidegateError as error:
+                    # what was read before stays; the other files are still read
+                    failed = failed or error
+    if reports:
+        emit(as_dict(reports), form, _table(files, reports))
+    if failed is not None:
+        fail(str(failed), 2 if isinstance(failed, SettingError) else 1)
+
+
+def columns(settings: Settings, time_unit: TimeUnit) -> ColumnMap:
+    """The built-in names, or those of the settings file."""
+    named = {key: value for key, value in settings.ingest.model_dump().items() if value}
+    return replace(ColumnMap(time_unit=time_unit), **named)
+
+
+def parse_origin(text: str) -> float | None:
+    """Epoch seconds of an ISO time.
+
+    Raises
+    ------
+    SettingError
+        For anything else.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingError("--origin", text, "an ISO time", "as in 2026-01-05T00:00:00Z") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def as_dict(reports: list[IngestReport]) -> dict[str, Any]:
+    """What JSON says: the sum over the files."""
+    reasons: Counter[str] = Counter()
+    for report in reports:
+        reasons.update(report.rejects_by_reason)
+    firsts = [report.first_s for report in reports if report.first_s is not None]
+    lasts = [report.last_s for report in reports if report.last_s is not None]
+    return {
+        "rows": sum(report.rows for report in reports),
+        "accepted": sum(report.accepted for report in reports),
+        "rejected": sum(report.rejected for report in reports),
+        "skipped": sum(report.skipped for report in reports),
+        "rejects_by_reason": dict(reasons),
+        "rejects_files": [str(r.rejects_path) for r in reports if r.rejects_path is not None],
+        "first": iso(min(firsts)) if firsts else None,
+        "last": iso(max(lasts)) if lasts else None,
+        "seconds": sum(report.seconds for report in reports),
+    }
+
+
+def _table(files: list[str], reports: list[IngestReport]) -> Any:
+    rows = [
+        (
+            file,
+            f"{report.accepted:,}",
+            f"{report.skipped:,}",
+            f"{report.rejected:,}",
+            ", ".join(f"{why} {count}" for why, count in report.rejects_by_reason.items()) or "-",
+            iso(report.first_s) or "-",
+            iso(report.last_s) or "-",
+            f"{report.seconds:.2f}",
+        )
+        for file, report in zip(files, reports, strict=False)
+    ]
+    names = ("log", "new rows", "known", "rejected", "reasons", "first", "last", "seconds")
+    kept = [str(report.rejects_path) for report in reports if report.rejects_path is not None]
+    title = "ingested" + (f"; rejected lines are in {', '.join(kept)}" if kept else "")
+    return make_table(title, names, rows)

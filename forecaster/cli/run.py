@@ -1,0 +1,144 @@
+"""`tidegate run`, `tidegate daemon` and `tidegate tier`: the long-running commands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from forecaster.cli.app import ConfigOption, Format, FormatOption, app
+from forecaster.cli.output import emit, err, out
+from forecaster.config import Settings, load_settings
+
+
+@app.command("run")
+def run_command(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="a sample service whose next day passes in six minutes")
+    ] = False,
+    api_port: Annotated[
+        int | None, typer.Option(help="port of the dashboard [default: 8780]")
+    ] = None,
+    tier_port: Annotated[
+        int | None, typer.Option(help="port of the models [default: 8781]")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="stop by itself after this long [default: never]")
+    ] = None,
+    config: ConfigOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Run everything on this machine: database, serving tier, daemon, API and dashboard.
+
+    Without --demo: the services of tidegate.toml, at the speed of the clock.
+    Ctrl-C answers what was accepted, drains the units and ends.
+
+    Example: `tidegate run --demo`
+    """
+    from forecaster.wiring.running import start
+    from forecaster.wiring.sessions import demo_session, plain_session
+    from forecaster.wiring.signals import StopRequested, StopSignals
+
+    settings = with_ports(load_settings(config), api_port, tier_port)
+    quiet_logging()
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        if form is Format.TABLE:
+            err.print(f"[dim]{time.monotonic() - began:5.1f} s[/]  {text}")
+
+    with StopSignals() as signals, ExitStack() as stack:
+        try:
+            make = demo_session if demo else plain_session
+            session = stack.enter_context(make(settings, say))
+            running = stack.enter_context(
+                start(session.settings, session.place, session.store, session.units, session.about)
+            )
+            session.begin(stack, running)
+            services = [each.name for each in session.settings.service]
+            units = {name: running.board.service(name)["units"] for name in services}
+            emit(
+                {
+                    "url": running.url,
+                    "tier_url": running.tier_url,
+                    "services": services,
+                    "units": units,
+                    "seconds": time.monotonic() - began,
+                },
+                form,
+                session.banner(running),
+            )
+            signals.started()
+            signals.stop.wait(seconds)
+            say("stopping: accepted requests are answered first")
+        except StopRequested:
+            say("stopped while starting")
+            raise typer.Exit(130) from None
+    for line in session.epitaph():
+        out.print(line)
+
+
+@app.command("daemon")
+def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Observe, plan, act and retrain on a schedule, for a tier that runs already (`tidegate tier`).
+
+    Stopping it leaves the tier serving. Example: `tidegate daemon --config tidegate.toml`
+    """
+    from forecaster.wiring.sessions import attached
+    from forecaster.wiring.signals import StopRequested, StopSignals
+
+    settings = load_settings(config)
+    quiet_logging()
+    with StopSignals() as signals, ExitStack() as stack:
+        try:
+            url = stack.enter_context(attached(settings))
+            emit(
+                {"url": url, "services": [each.name for each in settings.service]},
+                form,
+                f"Tidegate: {url}",
+            )
+            signals.started()
+            signals.stop.wait()
+        except StopRequested:
+            raise typer.Exit(130) from None
+
+
+@app.command("tier")
+def tier_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Run the ONNX Runtime serving tier alone; it outlives any daemon.
+
+    Example: `tidegate tier & tidegate daemon`
+    """
+    from forecaster.wiring.sessions import tier_alone
+    from forecaster.wiring.signals import StopRequested, StopSignals
+
+    settings = load_settings(config)
+    quiet_logging()
+    with StopSignals() as signals, ExitStack() as stack:
+        try:
+            handle = stack.enter_context(tier_alone(settings))
+            emit({"tier_url": handle.url}, form, f"models: {handle.url}")
+            signals.started()
+            while handle.alive and not signals.stop.wait(0.5):
+                pass
+        except StopRequested:
+            raise typer.Exit(130) from None
+
+
+def with_ports(settings: Settings, api_port: int | None, tier_port: int | None) -> Settings:
+    """Settings with the ports of the command line."""
+    changed: dict[str, Any] = {}
+    if api_port is not None:
+        changed["api"] = settings.api.model_copy(update={"port": api_port})
+    if tier_port is not None:
+        changed["tier"] = settings.tier.model_copy(update={"port": tier_port})
+    return settings.model_copy(update=changed)
+
+
+def quiet_logging() -> None:
+    """Warnings of ours on standard error; libraries only when something is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

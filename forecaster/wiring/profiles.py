@@ -1,0 +1,55 @@
+"""Unit profiles as this machine measures them, kept by content so that each is measured once."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import orjson
+
+from actuators.onnx_tier.profiler import measure
+from actuators.onnx_tier.spec import unit_type_from_dict, unit_type_to_dict
+from forecaster.domain.profile import UnitType
+
+
+def measured(unit: UnitType, model: Path, cache: Path, budget_s: float = 2.0) -> UnitType:
+    """Return the unit type with the profile that this machine measures.
+
+    Parameters
+    ----------
+    unit : UnitType
+        As `unit.toml` declares it: its limits hold, its coefficients are replaced.
+    model : Path
+        ONNX file.
+    cache : Path
+        Folder of measured profiles; the key is the content of file, declaration and machine.
+
+    Raises
+    ------
+    ModelError
+        When the model file is missing or broken.
+    """
+    key = _key(unit, model)
+    path = cache / f"{unit.name}-{key}.json"
+    try:
+        return unit_type_from_dict(orjson.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    found = replace(unit, profile=measure(unit, model, budget_s).profile)
+    cache.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(orjson.dumps(unit_type_to_dict(found)))
+    fresh.replace(path)
+    return found
+
+
+def _key(unit: UnitType, model: Path) -> str:
+    digest = hashlib.sha256(orjson.dumps(asdict(unit)))
+    digest.update(platform.processor().encode() + platform.machine().encode())
+    if model.is_file():
+        digest.update(str(model.stat().st_size).encode())
+        with model.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,228 @@
+"""A running installation: tier, daemon, API; started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from actuators.onnx_tier.client import OnnxTierActuator
+from actuators.onnx_tier.demo_models import build_demo_models
+from actuators.onnx_tier.launch import TierHandle, start_tier
+from actuators.onnx_tier.spec import ClockSpec, TierService, TierSpec
+from forecaster import __version__
+from forecaster.api import make_app
+from forecaster.clock import ScaledClock, SystemClock
+from forecaster.config import Settings, load_unit_type
+from forecaster.config.unit_types import model_path
+from forecaster.daemon.board import Board
+from forecaster.daemon.observer import Observer
+from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.service import Daemon
+from forecaster.daemon.spool import Spool
+from forecaster.domain.errors import SettingError
+from forecaster.domain.profile import UnitType
+from forecaster.store import Store
+from forecaster.wiring.profiles import measured
+
+log = logging.getLogger(__name__)
+SETTLE_REAL_S = 1.5
+"""A slot may still receive records this long after its end: answers take time to be logged."""
+TIER_GRACE_S = 5.0
+Say = Callable[[str], None]
+AnyClock = SystemClock | ScaledClock
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an installation lives and by which clock.
+
+    Attributes
+    ----------
+    home : Path
+        State of this installation.
+    cache : Path
+        What may be shared between installations: measured profiles.
+    """
+
+    home: Path
+    cache: Path
+    clock: AnyClock
+
+
+@dataclass(slots=True)
+class Running:
+    """A live installation."""
+
+    url: str
+    tier_url: str
+    board: Board
+    daemon: Daemon
+    actuator: OnnxTierActuator
+    units: Mapping[str, UnitType]
+
+
+def unit_types(settings: Settings, cache: Path, say: Say) -> dict[str, UnitType]:
+    """Unit type of every service, with the profile that this machine measures.
+
+    Raises
+    ------
+    SettingError
+        When no service is configured.
+    ModelError
+        For a missing or broken model file.
+    """
+    if not settings.service:
+        raise SettingError(
+            "service", [], "no service is configured", "add a [[service]] table to tidegate.toml"
+        )
+    build_demo_models(settings.models)
+    found: dict[str, UnitType] = {}
+    for each in settings.service:
+        declared = load_unit_type(settings.models, each.unit)
+        say(f"measuring one unit of {declared.name}")
+        found[each.name] = measured(declared, model_path(settings.models, declared), cache)
+    return found
+
+
+@contextmanager
+def serve_tier(
+    settings: Settings, place: Place, units: Mapping[str, UnitType], *, exit_with_parent: bool
+) -> Iterator[TierHandle]:
+    """Run the embedded serving tier; at the end accepted requests are answered first."""
+    clock = place.clock
+    spec = TierSpec(
+        home=place.home / "tier",
+        services=tuple(
+            TierService(
+                service=name, unit_type=unit, model_path=model_path(settings.models, unit).resolve()
+            )
+            for name, unit in units.items()
+        ),
+        host=settings.tier.host,
+        port=settings.tier.port,
+        max_units_total=settings.tier.max_units,
+        clock=ClockSpec(clock.start_s, clock.origin_s, clock.speed)
+        if isinstance(clock, ScaledClock)
+        else None,
+        exit_with_parent=exit_with_parent,
+        grace_s=TIER_GRACE_S,
+    )
+    handle = start_tier(spec, place.home / "tier.log")
+    try:
+        yield handle
+    finally:
+        handle.stop(TIER_GRACE_S)
+
+
+@contextmanager
+def pilot_all(
+    settings: Settings,
+    place: Place,
+    store: Store,
+    actuator: OnnxTierActuator,
+    units: Mapping[str, UnitType],
+    about: Mapping[str, Any],
+) -> Iterator[tuple[Daemon, Board]]:
+    """Run the daemon over every configured service."""
+    clock, spool = place.clock, Spool(place.home)
+    pilots = [
+        Pilot(
+            each.service(),
+            units[each.name],
+            settings,
+            store=store,
+            actuator=actuator,
+            clock=clock,
+            spool=spool,
+            settle_s=SETTLE_REAL_S * clock.speed,
+        )
+        for each in settings.service
+    ]
+    daemon = Daemon(
+        settings,
+        store=store,
+        clock=clock,
+        spool=spool,
+        pilots=pilots,
+        observer=Observer(store, actuator),
+    )
+    board = Board(daemon, store, clock, clock.now_s(), {"version": __version__, **about})
+    daemon.on_requests = board.on_requests
+    daemon.start()
+    try:
+        yield daemon, board
+    finally:
+        daemon.stop()
+
+
+@contextmanager
+def serve_api(settings: Settings, board: Board) -> Iterator[str]:
+    """Serve API and dashboard in a thread of this process; yield the address.
+
+    Raises
+    ------
+    SettingError
+        When the port is taken or the host is no address of this machine.
+    """
+    listener = bind(settings.api.host, settings.api.port)
+    port = listener.getsockname()[1]
+    config = uvicorn.Config(
+        make_app(board, settings.api.token),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{settings.api.host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(3.0)
+        listener.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, or one clear refusal."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise SettingError(
+            "api.port", port, f"cannot listen on {host}: {error.strerror}", "set another port, or 0"
+        ) from error
+    return listener
+
+
+@contextmanager
+def start(
+    settings: Settings,
+    place: Place,
+    store: Store,
+    units: Mapping[str, UnitType],
+    about: Mapping[str, Any],
+) -> Iterator[Running]:
+    """Start tier, daemon and API; stop them in reverse."""
+    with ExitStack() as stack:
+        tier = stack.enter_context(serve_tier(settings, place, units, exit_with_parent=True))
+        actuator = stack.enter_context(tier.actuator())
+        facts = {"tier_url": tier.url, "speed": place.clock.speed, **about}
+        daemon, board = stack.enter_context(
+            pilot_all(settings, place, store, actuator, units, facts)
+        )
+        url = stack.enter_context(serve_api(settings, board))
+        yield Running(url, tier.url, board, daemon, actuator, units)

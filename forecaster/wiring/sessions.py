@@ -1,0 +1,206 @@
+"""Sessions: what `run`, `run --demo`, `daemon` and `tier` prepare before they serve."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from actuators.onnx_tier.client import OnnxTierActuator
+from actuators.onnx_tier.launch import TierHandle
+from forecaster.clock import SystemClock
+from forecaster.config import Settings, load_unit_type
+from forecaster.daemon.training import retrain_service
+from forecaster.domain.errors import ActuatorUnavailableError, DataError, TidegateError
+from forecaster.domain.profile import UnitType
+from forecaster.replay.sample import Sample
+from forecaster.store import Store
+from forecaster.wiring import demo
+from forecaster.wiring.running import (
+    Place,
+    Running,
+    Say,
+    pilot_all,
+    serve_api,
+    serve_tier,
+    unit_types,
+)
+from forecaster.wiring.stores import ensure_home, open_store
+
+
+@dataclass(slots=True)
+class Session:
+    """Everything that must be there before the tier starts."""
+
+    settings: Settings
+    place: Place
+    store: Store
+    units: Mapping[str, UnitType]
+    about: Mapping[str, Any]
+    samples: tuple[Sample, ...] = ()
+    traffic: demo.TrafficReport | None = None
+    final: list[str] = field(default_factory=list)
+
+    def begin(self, stack: ExitStack, running: Running) -> None:
+        """Start the demo's traffic, if this is a demo."""
+        if self.samples:
+            assert not isinstance(self.place.clock, SystemClock)
+            self.traffic = stack.enter_context(
+                demo.traffic(self.place.home, running.tier_url, self.place.clock, self.samples)
+            )
+        stack.callback(self._conclude, running)
+
+    def _conclude(self, running: Running) -> None:
+        """Stop the traffic, observe a last time, remember the figures."""
+        if self.traffic is not None:
+            seen = self.traffic.finish()
+            if seen:
+                lost = f", failed {seen['failed']}" if seen["failed"] else ""
+                self.final.append(
+                    f"requests: {seen['sent']} sent, {seen['answered']} answered{lost}"
+                )
+        running.daemon.tick()
+        for name in self.units:
+            self.final.append(_epitaph(running.board.service(name)))
+
+    def banner(self, running: Running) -> str:
+        """What is printed when everything is live."""
+        lines = [f"\n[bold]Tidegate is live:[/] {running.url}", f"models: {running.tier_url}"]
+        if self.samples:
+            lines += [
+                "",
+                f"The tide is compressed: a day passes in {86400 / demo.SPEED / 60:.0f} minutes, and the log"
+                f" keeps one request in {demo.SPEED:.0f}.",
+                "Not compressed: every request is really sent and answered by a real ONNX Runtime unit,"
+                " latencies and unit starts are real seconds.",
+                f"Look inside while it runs: TIDEGATE_HOME={self.place.home} tidegate plan chat --unit tiny-llama"
+                " --ttft-p99 0.6",
+            ]
+        lines.append("Ctrl-C answers what was accepted, drains and ends.\n")
+        return "\n".join(lines)
+
+    def epitaph(self) -> list[str]:
+        """What is printed at the end."""
+        return self.final
+
+
+@contextmanager
+def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
+    """A fresh database with two weeks of a sample that ends now, and trained champions."""
+    now_s = time.time()
+    base = ensure_home(settings)
+    home = demo.fresh_home(base)
+    wanted = demo.demo_settings(settings, now_s)
+    say("starting the database")
+    with open_store(wanted, home) as store:
+        units = demo.with_lead(unit_types(wanted, base / "profiles", say))
+        samples = demo.make_samples(wanted, units)
+        now_s = time.time()
+        rows = demo.load_history(store, samples, home, now_s)
+        say(f"ingested {rows:,} requests: two weeks that end now")
+        train_missing(store, wanted, now_s, say, always=True)
+        place = Place(home, base / "profiles", demo.compressed_clock(now_s))
+        about = {
+            "demo": True,
+            "compressed": f"a day passes in {86400 / demo.SPEED / 60:.0f} minutes",
+        }
+        say("starting the serving tier")
+        yield Session(wanted, place, store, units, about, samples)
+
+
+@contextmanager
+def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
+    """The configured services at the speed of the clock."""
+    home = ensure_home(settings)
+    say("opening the store")
+    with open_store(settings) as store:
+        units = unit_types(settings, home / "profiles", say)
+        train_missing(store, settings, time.time(), say)
+        place = Place(home, home / "profiles", SystemClock())
+        say("starting the serving tier")
+        yield Session(settings, place, store, units, {"demo": False})
+
+
+@contextmanager
+def tier_alone(settings: Settings) -> Iterator[TierHandle]:
+    """The serving tier by itself."""
+    home = ensure_home(settings)
+    units = unit_types(settings, home / "profiles", lambda text: None)
+    place = Place(home, home / "profiles", SystemClock())
+    with serve_tier(settings, place, units, exit_with_parent=False) as handle:
+        yield handle
+
+
+@contextmanager
+def attached(settings: Settings) -> Iterator[str]:
+    """Daemon and API for a tier that runs already; yields the address.
+
+    Raises
+    ------
+    ActuatorUnavailableError
+        When no tier of this state folder runs.
+    """
+    home = ensure_home(settings)
+    with ExitStack() as stack:
+        actuator = stack.enter_context(OnnxTierActuator(control_socket(home)))
+        tier_url = actuator.stats()["url"]
+        store = stack.enter_context(open_store(settings))
+        units = {each.name: load_unit_type(settings.models, each.unit) for each in settings.service}
+        train_missing(store, settings, time.time(), lambda text: None)
+        place = Place(home, home / "profiles", SystemClock())
+        facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
+        _, board = stack.enter_context(pilot_all(settings, place, store, actuator, units, facts))
+        yield stack.enter_context(serve_api(settings, board))
+
+
+def control_socket(home: Path) -> Path:
+    """Control socket of the tier of this state folder.
+
+    Raises
+    ------
+    ActuatorUnavailableError
+        When none has run here.
+    """
+    try:
+        found = orjson.loads((home / "tier" / "tier.json").read_bytes())
+        return Path(found["control_socket"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ActuatorUnavailableError(
+            f"no serving tier runs in {home}", "start it with `tidegate tier` or `tidegate run`"
+        ) from error
+
+
+def train_missing(
+    store: Store, settings: Settings, now_s: float, say: Say, always: bool = False
+) -> None:
+    """Train every configured service that has history and no champion."""
+    for each in settings.service:
+        if not always and _has_champion(store, each.name):
+            continue
+        try:
+            report = retrain_service(store, each.service(), settings.retrain, now_s)
+            say(f"trained {each.name}: {report.verdict.reason}")
+        except DataError as error:
+            say(f"{each.name} is not trained: {error}; the floor of its units is kept")
+
+
+def _has_champion(store: Store, name: str) -> bool:
+    try:
+        return store.live_model(name) is not None
+    except TidegateError:
+        return False
+
+
+def _epitaph(service: dict[str, Any]) -> str:
+    served, paid = service["served"], service["ledger"]
+    kept = f"{served['attainment']:.2%}" if served["requests"] else "-"
+    return (
+        f"{service['name']}: {served['requests']} requests, {kept} inside the SLO,"
+        f" {paid['paid_s'] / 3600:.1f} unit-hours against {paid['static_peak_s'] / 3600:.1f} at the peak"
+        f" ({paid['saved_share']:.0%} saved)"
+    )
