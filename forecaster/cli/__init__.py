@@ -14,7 +14,8 @@ from forecaster.domain.errors import SettingError, TidegateError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("run", "ingest", "retrain", "forecast", "size", "plan", "units", "config")
+MODULES = ("run", "ingest", "retrain", "forecast", "size", "plan", "units", "config")
+MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units"}
 
 
 def main() -> None:
@@ -22,8 +23,10 @@ def main() -> None:
     # one thread for linear algebra: the cores belong to the units
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    for command in COMMANDS:  # they register themselves on import
-        importlib.import_module(f"forecaster.cli.{command}")
+    # modules register their commands on import; one that is named spares the others' start-up
+    named = [MODULE_OF.get(word, word) for word in sys.argv[1:2]]
+    for module in [name for name in named if name in MODULES] or MODULES:
+        importlib.import_module(f"forecaster.cli.{module}")
     try:
         app(standalone_mode=False)
     except SettingError as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import holidays
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import SettingError
@@ -16,6 +15,12 @@ from forecaster.domain.service import CalendarSpec
 
 HOLIDAY = 7
 """Day type of a public holiday or an own event."""
+
+DAY_S = 86_400
+QUARTER_S = 900
+"""Offsets change on quarters of an hour."""
+EPOCH_WEEKDAY = 3
+"""The first of January 1970 was a Thursday."""
 
 SlotArray = npt.NDArray[np.int64]
 
@@ -42,29 +47,44 @@ class Calendar:
         """Start of the slots, epoch seconds."""
         return np.asarray(self.start_s + self.slot_s * slots, dtype=np.float64)
 
-    def local(self, slots: SlotArray) -> pd.DatetimeIndex:
-        """Local wall-clock time of the slots, without a zone."""
-        stamps = pd.to_datetime(self.epoch_s(slots), unit="s", utc=True)
-        return stamps.tz_convert(zone(self.spec.timezone)).tz_localize(None)
+    def local(self, slots: SlotArray) -> npt.NDArray[np.datetime64]:
+        """Local wall-clock time of the slots, datetime64[s]."""
+        epoch = np.floor(self.epoch_s(slots)).astype(np.int64)
+        quarters, index = np.unique(epoch // QUARTER_S, return_inverse=True)
+        offsets = utc_offsets_s(quarters * QUARTER_S, self.spec.timezone)
+        return np.asarray((epoch + offsets[index]).astype("datetime64[s]"))
 
     def minute_of_day(self, slots: SlotArray) -> FloatArray:
         """Local minutes since midnight, 0 <= m < 1440."""
-        local = self.local(slots)
-        minutes = local.hour * 60.0 + local.minute + local.second / 60.0
-        return np.asarray(minutes, dtype=np.float64)
+        return np.asarray(self.local(slots).astype(np.int64) % DAY_S / 60.0)
 
     def day_type(self, slots: SlotArray) -> SlotArray:
         """0..6 = Monday..Sunday, 7 = public holiday or own event."""
-        local = self.local(slots)
-        kind = np.asarray(local.dayofweek, dtype=np.int64)
-        dates = local.normalize()
-        free = _holiday_dates(self.spec.country, set(local.year))
-        if free:
-            kind = np.where(dates.isin(free), HOLIDAY, kind)
+        days = self.local(slots).astype(np.int64) // DAY_S
+        kind = (days + EPOCH_WEEKDAY) % 7
+        if self.spec.country:
+            kind = np.where(np.isin(days, _holidays(self.spec.country, days)), HOLIDAY, kind)
         epoch = self.epoch_s(slots)
         for event in self.spec.events:
             kind = np.where((epoch >= event.start_s) & (epoch < event.end_s), HOLIDAY, kind)
         return np.asarray(kind, dtype=np.int64)
+
+
+def utc_offsets_s(epoch_s: SlotArray, timezone: str) -> SlotArray:
+    """Seconds to add to UTC for local time at each moment.
+
+    Examples
+    --------
+    >>> utc_offsets_s(np.array([0, 15_552_000]), "Europe/Berlin").tolist()  # January, July 1970
+    [3600, 3600]
+    """
+    if timezone == "UTC":
+        return np.zeros(epoch_s.size, dtype=np.int64)
+    where = zone(timezone)
+    offsets = [
+        datetime.fromtimestamp(int(t), where).utcoffset() or timedelta() for t in epoch_s.tolist()
+    ]
+    return np.array([offset.total_seconds() for offset in offsets], dtype=np.int64)
 
 
 def zone(name: str) -> ZoneInfo:
@@ -83,13 +103,15 @@ def zone(name: str) -> ZoneInfo:
         ) from error
 
 
-def _holiday_dates(country: str, years: set[int]) -> list[pd.Timestamp]:
-    if not country:
-        return []
+def _holidays(country: str, days: SlotArray) -> SlotArray:
+    """Days since the epoch that are public holidays, of the years that `days` touch."""
+    import holidays  # heavy: imported when a country is set
+
+    years = {(date(1970, 1, 1) + timedelta(int(day))).year for day in np.unique(days)}
     try:
         found = holidays.country_holidays(country, years=years)
     except NotImplementedError as error:
         raise SettingError(
             "country", country, "an ISO 3166 code that the holidays library knows", "for example DE"
         ) from error
-    return [pd.Timestamp(day) for day in found]
+    return np.array([(day - date(1970, 1, 1)).days for day in found], dtype=np.int64)

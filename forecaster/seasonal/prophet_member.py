@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.ports import CalendarFeatures
@@ -21,7 +20,9 @@ class ProphetMember(Member):
     refit_days = 3
 
     def _learn(self) -> None:
-        from prophet import Prophet  # heavy: imported when it is used
+        # heavy: imported when it is used
+        import pandas as pd
+        from prophet import Prophet
 
         _hush()
         T, N = self.Z.shape
@@ -44,15 +45,17 @@ class ProphetMember(Member):
             self.models.append(model.fit(frame))
 
     def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
+        import pandas as pd
+
         frame = pd.DataFrame({"ds": _local(self.calendar, slots)})
         frame["holiday"] = (self.calendar.day_type(slots) == HOLIDAY).astype(float)
         return np.column_stack([model.predict(frame)["yhat"].to_numpy() for model in self.models])
 
 
-def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
+def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
     if isinstance(calendar, Calendar):
         return calendar.local(slots)
-    return pd.to_datetime(calendar.epoch_s(slots), unit="s")
+    return calendar.epoch_s(slots).astype("datetime64[s]")
 
 
 def _hush() -> None:
