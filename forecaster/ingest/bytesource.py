@@ -15,6 +15,7 @@ import pyarrow as pa
 from forecaster.domain.errors import DataError
 
 READ_BYTES = 1 << 18
+_PIECE_BYTES_MOST = 1 << 20
 _ZSTD_READ_BYTES = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -133,20 +134,20 @@ def _decompressed(raw: Iterator[bytes], compression: str) -> Iterator[bytes]:
 
 
 def _gunzipped(raw: Iterator[bytes]) -> Iterator[bytes]:
-    """Every member of a gzip stream, to the last byte that is there."""
+    """Every member of a gzip stream, to the last byte that is there, in pieces of bounded size."""
     inflate = zlib.decompressobj(wbits=31)
     for piece in raw:
         rest = piece
         while rest:
             if inflate.eof:
+                if not rest.strip(b"\0"):
+                    break  # padding after the last member
                 inflate = zlib.decompressobj(wbits=31)
             try:
-                yield inflate.decompress(rest)
+                yield inflate.decompress(rest, _PIECE_BYTES_MOST)
             except zlib.error as error:
                 raise CutShortError(f"the gzip stream is damaged ({error})") from error
-            rest = inflate.unused_data
-            if rest and not rest.strip(b"\0"):
-                rest = b""  # padding after the last member
+            rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
     if not inflate.eof:
         raise CutShortError("the gzip stream ends early")
 
@@ -159,6 +160,9 @@ class _Readable:
     def __init__(self, raw: Iterator[bytes]) -> None:
         self._raw = raw
         self._rest = b""
+
+    def close(self) -> None:
+        """The source closes the file itself."""
 
     def read(self, size: int) -> bytes:
         while not self._rest:

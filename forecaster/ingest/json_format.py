@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from forecaster.domain.errors import DataError
+from forecaster.ingest.arrow import text_array
 from forecaster.ingest.blocks import Block
 from forecaster.ingest.columnar import rows_from_text, rows_from_typed
 from forecaster.ingest.header import Columns, resolve
@@ -104,7 +105,7 @@ class JsonFormat:
             kept.append((line, text))
             for name, column in values.items():
                 column.append(_text(_at(found, name)))
-        columns = {name: pa.array(column, pa.string()) for name, column in values.items()}
+        columns = {name: text_array(column) for name, column in values.items()}
         careful = parsed(
             rows_from_text(columns, self.columns, self.times, self.options.service),
             lambda row: (kept[row][0], shown(kept[row][1])),

@@ -105,7 +105,7 @@ class _Reading:
         if self._start.finished:
             return
         prefix, state = self._start.prefix, self._start.begin
-        pieces = _after(self._source.pieces(), state.offset)
+        pieces = _after(self._source.pieces(), state.offset, self._options.block_bytes)
         lines = state.lines
         try:
             for block in blocks(pieces, lines + 1, self._options.block_bytes):
@@ -190,14 +190,16 @@ class _Reading:
         self._rejects.close()
 
 
-def _after(pieces: Iterator[bytes], offset: int) -> Iterator[bytes]:
-    """Skip the first `offset` bytes."""
+def _after(pieces: Iterator[bytes], offset: int, piece_bytes: int) -> Iterator[bytes]:
+    """Skip the first `offset` bytes; no piece is longer than `piece_bytes`."""
     for piece in pieces:
-        if offset >= len(piece):
-            offset -= len(piece)
+        begin = min(offset, len(piece))
+        offset -= begin
+        if not begin and len(piece) <= piece_bytes:
+            yield piece
         else:
-            yield piece[offset:] if offset else piece
-            offset = 0
+            for at in range(begin, len(piece), piece_bytes):
+                yield piece[at : at + piece_bytes]
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -7,19 +7,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forecaster.domain.demand import MAX_TOKENS, IntArray
+from forecaster.ingest.arrow import mask_array, mask_of, text_array, values_of
 from forecaster.ingest.reasons import Reason
 from forecaster.ingest.rows import Reasons, first_reason, token_reasons
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
-_MISSING = pa.array(["", "null", "none", "nan", "n/a"])
+_MISSING = text_array(["", "null", "none", "nan", "n/a"])
 
 
 def tokens_from_text(column: pa.Array) -> tuple[IntArray, Reasons]:
     """Read token counts: ``12``, ``12.0`` and ``1.2e1`` are twelve, anything else has its reason."""
     text = pc.fill_null(pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False)), "")
-    missing = _mask(pc.is_in(pc.ascii_lower(text), _MISSING))
-    number = _mask(pc.match_substring_regex(text, NUMBER))
-    values = pc.if_else(pa.array(number), text, "0").cast(pa.float64()).to_numpy()
+    missing = mask_of(pc.is_in(pc.ascii_lower(text), _MISSING))
+    number = mask_of(pc.match_substring_regex(text, NUMBER))
+    values = values_of(pc.if_else(mask_array(number), text, "0").cast(pa.float64()), np.float64)
     values = np.clip(values, -1.0, 2.0 * MAX_TOKENS)
     whole = np.floor(values) == values
     reason = np.zeros(len(text), np.uint8)
@@ -34,9 +35,5 @@ def tokens_from_numbers(column: pa.Array) -> tuple[IntArray, Reasons]:
     """Read token counts from a numeric column without NULL."""
     if pa.types.is_floating(column.type):
         return tokens_from_text(column.cast(pa.float64()).cast(pa.string()))
-    tokens = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    tokens = values_of(column.cast(pa.int64()), np.int64)
     return tokens, token_reasons(tokens)
-
-
-def _mask(column: pa.Array) -> np.ndarray:
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.bool_)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.domain.demand import MAX_TOKENS, IntArray, RequestBatch
+from forecaster.ingest.arrow import values_of
 from forecaster.ingest.reasons import Reason
 
 Reasons = npt.NDArray[np.uint8]
@@ -46,8 +47,7 @@ class Services:
                     why[index] = Reason.MISSING_FIELD
             names.append(name)
         why[-1] = Reason.MISSING_FIELD  # NULL
-        codes = encoded.indices.fill_null(len(raw)).to_numpy(zero_copy_only=False)
-        codes = codes.astype(np.int64)
+        codes = values_of(encoded.indices.fill_null(len(raw)).cast(pa.int64()), np.int64)
         return cls(codes, names), why[codes]
 
 

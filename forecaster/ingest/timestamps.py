@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from forecaster.domain.demand import IntArray
 from forecaster.domain.errors import DataError, SettingError
+from forecaster.ingest.arrow import integer_array, mask_array, mask_of, text_array, values_of
 from forecaster.ingest.numbers import NUMBER
 from forecaster.ingest.options import IngestOptions, TimeUnit
 from forecaster.ingest.reasons import Reason
@@ -67,7 +68,7 @@ class TimeReader:
                 column = _localised(column, self.options.timezone)
             arrival_us = _microseconds(column)
         else:
-            values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            values = values_of(column.cast(pa.float64()), np.float64)
             arrival_us, wrong = self._from_numbers(values)
             if wrong.any():
                 return arrival_us, self._checked(arrival_us, wrong)
@@ -76,10 +77,12 @@ class TimeReader:
     def from_text(self, column: pa.Array) -> tuple[IntArray, Reasons]:
         """Read a column of text that may hold anything."""
         text = pc.fill_null(pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False)), "")
-        missing = pc.equal(text, "").to_numpy(zero_copy_only=False)
+        missing = mask_of(pc.equal(text, ""))
         if self.numeric:
             fine = _matches(text, NUMBER)
-            values = pc.if_else(pa.array(fine), text, "nan").cast(pa.float64()).to_numpy()
+            values = values_of(
+                pc.if_else(mask_array(fine), text, "nan").cast(pa.float64()), np.float64
+            )
             arrival_us, wrong = self._from_numbers(values)
         else:
             arrival_us, wrong = self._from_iso(text)
@@ -100,7 +103,7 @@ class TimeReader:
             rows = np.flatnonzero(_matches(text, pattern))
             if not rows.size:
                 continue
-            part = text.take(pa.array(rows))
+            part = text.take(integer_array(rows))
             part = pc.replace_substring(part, ",", ".")
             part = pc.replace_substring_regex(part, r" (Z|[+-][\d:]+)$", r"\1")
             values, valid = _cast_each(part, pa.timestamp("ns", "UTC" if zoned else None))
@@ -140,7 +143,7 @@ def time_reader(
         When the time zone is unknown.
     """
     _check_zone(options.timezone)
-    text = pa.array([value.strip() for value in sample], pa.string())
+    text = text_array([value.strip() for value in sample])
     numbers = _matches(text, NUMBER)
     zoned, naive = _matches(text, _ISO + _ZONE), _matches(text, _ISO + "$")
     if not (numbers.any() or zoned.any() or naive.any()):
@@ -151,7 +154,7 @@ def time_reader(
         )
     if numbers.sum() <= zoned.sum() + naive.sum():
         return TimeReader(False, bool(zoned.sum() >= naive.sum()), 1.0, 0.0, options)
-    values = text.filter(pa.array(numbers)).cast(pa.float64()).to_numpy()
+    values = values_of(text.filter(mask_array(numbers)).cast(pa.float64()), np.float64)
     return _numeric_reader(float(np.median(values)), column, options, relative_unit)
 
 
@@ -187,7 +190,7 @@ def _cast_each(text: pa.Array, to: pa.DataType) -> tuple[pa.Array, np.ndarray]:
         return text.cast(to), np.ones(len(text), np.bool_)
     except pa.ArrowInvalid:
         if len(text) == 1:
-            return pa.array([0], pa.int64()).cast(to), np.zeros(1, np.bool_)
+            return integer_array(np.zeros(1, np.int64)).cast(to), np.zeros(1, np.bool_)
     middle = len(text) // 2
     left, left_valid = _cast_each(text[:middle], to)
     right, right_valid = _cast_each(text[middle:], to)
@@ -201,13 +204,12 @@ def _localised(column: pa.Array, timezone: str) -> pa.Array:
 def _microseconds(column: pa.Array) -> IntArray:
     per_us = {"ns": (1, 1000), "us": (1, 1), "ms": (1000, 1), "s": (1_000_000, 1)}
     times, divide = per_us[column.type.unit]
-    values = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    values = values_of(column.cast(pa.int64()), np.int64)
     return np.asarray(values * times if times > 1 else values // divide, np.int64)
 
 
 def _matches(text: pa.Array, pattern: str) -> np.ndarray:
-    matched = pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
-    return np.asarray(matched, np.bool_)
+    return mask_of(pc.match_substring_regex(text, pattern))
 
 
 def _check_zone(timezone: str) -> None:

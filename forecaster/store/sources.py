@@ -26,7 +26,9 @@ def sources_with_heads(
     connection: Connection, service: str, heads: Sequence[str]
 ) -> list[LogSource]:
     """Candidates for a log with one of these head hashes, the furthest read first."""
-    rows = connection.execute(_SQL["with_heads"], {"service": service, "heads": list(heads)})
+    wanted = {"service": service, "heads": list(heads)}
+    connection.execute(_SQL["lock_heads"], wanted)
+    rows = connection.execute(_SQL["with_heads"], wanted)
     return [_source(row) for row in rows]
 
 

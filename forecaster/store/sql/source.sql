@@ -3,12 +3,19 @@
 -- name: head_lengths
 select distinct head_bytes from source where service = %(service)s;
 
+-- A reader that was killed may leave a transaction that is just ending: wait for it, so that what
+-- is read here is how things stand.
+-- name: lock_heads
+select pg_advisory_xact_lock(7465, key)
+from (select distinct hashtext(head) as key from unnest(%(heads)s::text[]) as head order by 1) as keys;
+
 -- name: with_heads
 select id, head_bytes, head_sha256, service, name, "offset", prefix_sha256, marks,
        lines, accepted, rejected, tail, tail_offset, tail_lines
 from source
 where service = %(service)s and head_sha256 = any (%(heads)s)
-order by "offset" desc, id;
+order by "offset" desc, id
+for update;
 
 -- Two processes that meet the same new log at the same moment go one after the other ...
 -- name: lock_head
