@@ -39,19 +39,20 @@ class InferenceApi:
 
     def routes(self) -> list[BaseRoute]:
         """Return what to mount."""
-        routes: list[BaseRoute] = [
-            Route("/v2", self._server),
-            Route("/v2/health/live", self._live),
-            Route("/v2/health/ready", self._live),
-            Route("/v2/repository/index", self._index, methods=["POST"]),
-        ]
+        routes: list[BaseRoute] = []
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
                 Route(f"{prefix}/infer", self._infer, methods=["POST"]),
                 Route(f"{prefix}/ready", self._ready),
                 Route(prefix, self._metadata),
             ]
-        return routes
+        return [
+            *routes,
+            Route("/v2", self._server),
+            Route("/v2/health/live", self._live),
+            Route("/v2/health/ready", self._live),
+            Route("/v2/repository/index", self._index, methods=["POST"]),
+        ]
 
     async def _server(self, _request: Request) -> Response:
         extensions = ["binary_tensor_data", "model_repository(index)"]

@@ -29,6 +29,7 @@ DATATYPES = {
 """numpy's names of types to the protocol's."""
 
 _NUMPY = {datatype: np.dtype(name) for name, datatype in DATATYPES.items()}
+_PROTOCOL = {dtype: datatype for datatype, dtype in _NUMPY.items()}
 
 Named = list[tuple[str, Tensor]]
 
@@ -91,7 +92,7 @@ def write_outputs(data: dict[str, Any], outputs: Named) -> tuple[list[dict[str, 
     for name, tensor in outputs:
         entry: dict[str, Any] = {
             "name": name,
-            "datatype": DATATYPES[tensor.dtype.name],
+            "datatype": _PROTOCOL[tensor.dtype],
             "shape": list(tensor.shape),
         }
         if asked.get(name, {}).get("binary_data", all_binary):
@@ -149,7 +150,7 @@ def _check(tensors: Named, signature: ModelSignature) -> None:
         raise _bad(f"inputs must be {sorted(expected)}, got {sorted(given)}")
     for name, tensor in tensors:
         spec = expected[name]
-        if tensor.dtype.name != spec.dtype:
+        if tensor.dtype != np.dtype(spec.dtype):
             raise _bad(f"input {name!r} must be {DATATYPES.get(spec.dtype, spec.dtype)}")
         fits = len(tensor.shape) == len(spec.shape) and all(
             wanted in (-1, size) for size, wanted in zip(tensor.shape, spec.shape, strict=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -61,31 +58,6 @@ class FrameLink(asyncio.Protocol):
         """Close the connection."""
         if self._transport is not None:
             self._transport.close()
-
-
-async def start_zygote(
-    on_frame: FrameHandler, on_lost: LossHandler
-) -> tuple[asyncio.subprocess.Process, FrameLink]:
-    """Start a zygote process; return it and the link to it."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with theirs:
-        descriptor = theirs.fileno()
-        # A thread pool of numpy's own would not survive the fork.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "actuators.onnx_tier.zygote",
-            str(descriptor),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            pass_fds=(descriptor,),
-            env=environment,
-        )
-    ours.setblocking(False)
-    loop = asyncio.get_running_loop()
-    _, link = await loop.connect_accepted_socket(lambda: FrameLink(on_frame, on_lost), ours)
-    return process, link
 
 
 async def listen_for_units(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import time
-from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
+from typing import assert_never
 
 from actuators.onnx_tier.fleet import FleetTable, Unit
-from actuators.onnx_tier.links import FrameLink, listen_for_units, start_zygote
+from actuators.onnx_tier.health import Overdue, overdue
+from actuators.onnx_tier.links import FrameLink, listen_for_units
+from actuators.onnx_tier.order_book import OrderBook
 from actuators.onnx_tier.router import Router
-from actuators.onnx_tier.spec import TierSpec, unit_type_to_dict
+from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
 from actuators.onnx_tier.wire import Header
+from actuators.onnx_tier.zygote_host import ZygoteHost, kill
 from forecaster.domain.errors import ActuatorError, CapacityDeniedError, UnitGoneError
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
 from forecaster.domain.ports import Clock
@@ -27,9 +27,6 @@ log = logging.getLogger("onnx_tier")
 MONITOR_S = 0.25
 _STOP_WITHIN_S = 5.0
 _EXIT_REPORT_S = 1.0
-_ZYGOTE_RETRY_S = 0.5
-_ORDER_KEYS_KEPT = 10_000
-_LINKED_STATES = frozenset({UnitState.WARMING, UnitState.READY, UnitState.DRAINING})
 
 
 class Supervisor:
@@ -54,9 +51,8 @@ class Supervisor:
         self._socket_path = socket_path
         self.fleet = FleetTable(tier, clock)
         self.router = Router(spec.services, self._release, self.retry_after_s)
-        self._orders: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
-        self._zygote: FrameLink | None = None
-        self._zygote_process: asyncio.subprocess.Process | None = None
+        self._orders = OrderBook()
+        self._zygote = ZygoteHost(self, socket_path)
         self._server: asyncio.AbstractServer | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._lead_s: dict[str, float] = {}
@@ -68,7 +64,7 @@ class Supervisor:
         self._server = await listen_for_units(
             self._socket_path, self._on_unit_frame, self._on_unit_lost
         )
-        await self._start_zygote()
+        await self._zygote.start()
         self._monitor = asyncio.create_task(self._watch())
 
     def observe(self, service: str) -> Fleet:
@@ -86,32 +82,16 @@ class Supervisor:
             When they would exceed `max_units_total`: none was ordered.
         """
         self._known(service)
-        key = ("prewarm", service, order_key)
-        if key in self._orders:
-            return self._orders[key]
-        live, room = self.fleet.live(), self._spec.max_units_total
-        if self._stopping:
-            raise CapacityDeniedError("the tier is stopping", "start it again")
-        if live + units > room:
-            raise CapacityDeniedError(
-                f"{units} more units of {service!r} are denied: {live} of {room} are taken",
-                "raise max_units_total or drain another service",
-            )
-        ordered = [self.fleet.order(self._services[service], reason) for _ in range(units)]
-        self._send_orders()
-        return self._remember(key, ordered)
+        return self._orders.once(
+            ("prewarm", service, order_key), lambda: self._prewarm(service, units, reason)
+        )
 
     def drain(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
         """Drain warming units first, then the emptiest; the same ids again for the same key."""
         self._known(service)
-        key = ("drain", service, order_key)
-        if key in self._orders:
-            return self._orders[key]
-        work_s = {each.unit_id: self.router.work_s(each.unit_id) for each in self.fleet}
-        chosen = self.fleet.drain_order(service, units, work_s)
-        for unit in chosen:
-            self._drain(unit, reason)
-        return self._remember(key, chosen)
+        return self._orders.once(
+            ("drain", service, order_key), lambda: self._drain_some(service, units, reason)
+        )
 
     def drain_unit(self, unit_id: str, reason: str) -> None:
         """Drain one unit.
@@ -148,14 +128,7 @@ class Supervisor:
             await asyncio.sleep(0.01)
         if self._monitor is not None:
             self._monitor.cancel()
-        if self._zygote is not None:
-            self._zygote.close()  # the zygote kills and reaps whatever is left
-        if self._zygote_process is not None:
-            try:
-                await asyncio.wait_for(self._zygote_process.wait(), 3.0)
-            except TimeoutError:
-                self._zygote_process.kill()
-                await self._zygote_process.wait()
+        await self._zygote.stop()
         if self._server is not None:
             self._server.close()
 
@@ -171,60 +144,65 @@ class Supervisor:
             served = ", ".join(sorted(self._services))
             raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
 
-    def _remember(self, key: tuple[str, str, str], units: list[Unit]) -> tuple[str, ...]:
-        self._orders[key] = tuple(unit.unit_id for unit in units)
-        if len(self._orders) > _ORDER_KEYS_KEPT:
-            self._orders.popitem(last=False)
-        return self._orders[key]
+    def _prewarm(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        live, room = self.fleet.live(), self._spec.max_units_total
+        if self._stopping:
+            raise CapacityDeniedError("the tier is stopping", "start it again")
+        if live + units > room:
+            raise CapacityDeniedError(
+                f"{units} more units of {service!r} are denied: {live} of {room} are taken",
+                "raise max_units_total or drain another service",
+            )
+        ordered = [self.fleet.order(self._services[service], reason) for _ in range(units)]
+        self._fork_cold_units()
+        return tuple(unit.unit_id for unit in ordered)
 
-    # -- the zygote ---------------------------------------------------------------------------
+    def _drain_some(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        work_s = {each.unit_id: self.router.work_s(each.unit_id) for each in self.fleet}
+        chosen = self.fleet.drain_order(service, units, work_s)
+        for unit in chosen:
+            self._drain(unit, reason)
+        return tuple(unit.unit_id for unit in chosen)
 
-    async def _start_zygote(self) -> None:
-        self._zygote_process, self._zygote = await start_zygote(
-            self._on_zygote_frame, self._on_zygote_lost
-        )
-        self._send_orders()
+    # -- what the zygote tells -------------------------------------------------------------------
 
-    def _send_orders(self) -> None:
-        """Hand every cold unit to the zygote; while there is none, they stay cold."""
-        if self._zygote is None:
+    def zygote_started(self) -> None:
+        """Order the processes of the units that waited for it."""
+        self._fork_cold_units()
+
+    def zygote_lost(self) -> None:
+        """Give up the units whose processes it had not made yet."""
+        for unit in self.fleet:
+            if unit.state is UnitState.STARTING and unit.link is None:
+                self._end(unit, "the zygote died before the unit started")
+
+    def forked(self, unit_id: str, pid: int) -> None:
+        """Note a unit's process; end it at once when nobody wants it any more."""
+        unit = self.fleet.get(unit_id)
+        if unit is not None:
+            unit.pid = pid
+        if unit is None or unit.released or unit.state is UnitState.FAILED:
+            kill(pid)
+
+    def not_forked(self, unit_id: str, reason: str) -> None:
+        """Fail a unit that has no process."""
+        if (unit := self.fleet.get(unit_id)) is not None:
+            self._end(unit, f"no process could be made: {reason}")
+
+    def exited(self, unit_id: str, how: str) -> None:
+        """Record the end of a unit's process."""
+        if (unit := self.fleet.get(unit_id)) is not None:
+            unit.exited = True
+            self._end(unit, how)
+
+    def _fork_cold_units(self) -> None:
+        """Order a process for every cold unit; while there is no zygote, they stay cold."""
+        if not self._zygote.alive:
             return
         for unit in self.fleet:
             if unit.state is UnitState.COLD:
                 self.fleet.move(unit, UnitState.STARTING)
-                self._zygote.send(
-                    {
-                        "t": "fork",
-                        "unit_id": unit.unit_id,
-                        "socket": str(self._socket_path),
-                        "unit_type": unit_type_to_dict(unit.service.unit_type),
-                        "model_path": str(unit.service.model_path),
-                    }
-                )
-
-    def _on_zygote_frame(self, _link: FrameLink, header: Header, _body: bytes) -> None:
-        unit = self.fleet.get(header.get("unit_id", ""))
-        if header["t"] == "forked":
-            if unit is None or unit.released or unit.state is UnitState.FAILED:
-                _kill(header["pid"])
-            if unit is not None:
-                unit.pid = header["pid"]
-        elif header["t"] == "refused" and unit is not None:
-            self._end(unit, f"no process could be made: {header['reason']}")
-        elif header["t"] == "exit" and unit is not None:
-            unit.exited = True
-            self._end(unit, _how_it_ended(header["code"]))
-
-    def _on_zygote_lost(self, _link: FrameLink) -> None:
-        self._zygote = None
-        if self._stopping:
-            return
-        log.error("the zygote died; starting another")
-        for unit in self.fleet:
-            if unit.state is UnitState.STARTING and unit.link is None:
-                self._end(unit, "the zygote died before the unit started")
-        loop = asyncio.get_running_loop()
-        loop.call_later(_ZYGOTE_RETRY_S, lambda: loop.create_task(self._start_zygote()))
+                self._zygote.fork(unit)
 
     # -- units --------------------------------------------------------------------------------
 
@@ -307,7 +285,7 @@ class Supervisor:
     def _kill_released(self, unit: Unit) -> None:
         unit.released = True
         if unit.pid and not unit.exited:
-            _kill(unit.pid)
+            kill(unit.pid)
 
     def _end(self, unit: Unit, how: str) -> None:
         """Record the end of a unit: gone when that was ordered, failed when it was not."""
@@ -320,7 +298,7 @@ class Supervisor:
         log.error("unit %s failed: %s", unit.unit_id, how)
         self.fleet.move(unit, UnitState.FAILED, how)
         if unit.pid and not unit.exited:
-            _kill(unit.pid)
+            kill(unit.pid)
 
     # -- the watch ----------------------------------------------------------------------------
 
@@ -330,39 +308,28 @@ class Supervisor:
             await asyncio.sleep(MONITOR_S)
             now_s = time.monotonic()
             # A tier that was itself held up has not read the heartbeats: it may not judge yet.
-            late = now_s - last_s > 4 * MONITOR_S
+            held_up = now_s - last_s > 4 * MONITOR_S
             last_s = now_s
             self.router.expire()
-            if not late:
+            if not held_up:
                 for unit in self.fleet:
-                    self._check(unit, now_s)
+                    if (late := overdue(unit, now_s, self._spec)) is not None:
+                        self._act_on(unit, late)
 
-    def _check(self, unit: Unit, now_s: float) -> None:
-        in_state_s = now_s - unit.entered_s
-        silent_s = now_s - unit.heard_s
-        if unit.state in {UnitState.STARTING, UnitState.LOADING}:
-            if in_state_s > self._spec.load_deadline_s:
+    def _act_on(self, unit: Unit, late: Overdue) -> None:
+        unit_type = unit.service.unit_type
+        match late:
+            case Overdue.LOAD:
                 self._end(unit, f"not loaded within {self._spec.load_deadline_s:g} s")
-        elif unit.state is UnitState.DRAINING and unit.released:
-            if now_s > unit.ends_s:
-                self._kill_released(unit)
-        elif unit.state in _LINKED_STATES and silent_s > self._spec.heartbeat_timeout_s:
-            self._end(unit, f"no heartbeat for {silent_s:.1f} s: killed")
-        elif unit.state is UnitState.DRAINING:
-            deadline_s = unit.service.unit_type.drain_deadline_s
-            if in_state_s > deadline_s:
-                log.warning("unit %s is over its drain deadline", unit.unit_id)
-                unit.reason = f"{unit.reason}; killed at the drain deadline of {deadline_s:g} s"
+            case Overdue.HEARTBEAT:
+                self._end(unit, f"no heartbeat for {self._spec.heartbeat_timeout_s:g} s: killed")
+            case Overdue.DRAIN:
+                deadline = f"the drain deadline of {unit_type.drain_deadline_s:g} s"
+                log.warning("unit %s is over %s", unit.unit_id, deadline)
+                unit.reason = f"{unit.reason}; killed at {deadline}"
                 self.router.lose_unit(unit.unit_id)
                 self._kill_released(unit)
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        return f"its process was killed by signal {-code}"
-    return f"its process ended with status {code}"
+            case Overdue.EXIT:
+                self._kill_released(unit)
+            case _:
+                assert_never(late)

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -87,9 +88,9 @@ async def _serve(
         if not ending.done():
             ending.set_result(grace_s)
 
-    public_routes: list[BaseRoute] = [Route("/healthz", _healthz(door))]
-    public_routes += OpenAiApi(door).routes()
-    public_routes += InferenceApi(door, supervisor).routes()
+    # The router tries them in turn: the busy ones come first.
+    public_routes = [*InferenceApi(door, supervisor).routes(), *OpenAiApi(door).routes()]
+    public_routes.append(Route("/healthz", _healthz(door)))
     control = _bind_control(control_path)
     servers = [_server(public_routes), _server(ControlApi(door, supervisor, url, end).routes())]
     await supervisor.start()
@@ -105,6 +106,7 @@ async def _serve(
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
+    (spec.home / "tier.json").unlink(missing_ok=True)
     log.info("stopped")
 
 
@@ -142,6 +144,14 @@ def _check(service: str, path: Path) -> ModelSignature:
 
 
 def _bind_control(path: Path) -> socket.socket:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise SettingError(
+                "tier.home",
+                str(path.parent),
+                "another tier is running there",
+                "stop it or choose another home",
+            )
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
@@ -165,7 +175,7 @@ def _socket_folder(home: Path) -> Iterator[Path]:
 
 
 def _server(routes: list[BaseRoute]) -> _Server:
-    app = Starlette(routes=routes, exception_handlers={RefusedError: _refused})
+    app = Starlette(routes=routes, exception_handlers=_HANDLERS)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -175,6 +185,8 @@ def _server(routes: list[BaseRoute]) -> _Server:
         access_log=False,
         log_config=None,
         server_header=False,
+        date_header=False,
+        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=2,
     )
@@ -184,6 +196,16 @@ def _server(routes: list[BaseRoute]) -> _Server:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     return refusal_reply(request.url.path, error)
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    refusal = RefusedError(error.status_code, f"{where}: {error.detail}", "not_served")
+    return refusal_reply(request.url.path, refusal)
+
+
+_HANDLERS: dict[Any, Any] = {RefusedError: _refused, HTTPException: _not_served}
 
 
 def _healthz(door: FrontDoor) -> Any:

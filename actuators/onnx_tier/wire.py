@@ -6,6 +6,7 @@ frame lie one after another in its body, in the order in which the header lists 
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import struct
@@ -87,7 +88,7 @@ def unpack_tensors(entries: Sequence[Header], body: bytes) -> list[tuple[str, Te
     for entry in entries:
         dtype = np.dtype(entry["dtype"])
         shape = tuple(entry["shape"])
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         value: Tensor = np.frombuffer(body, dtype, count, at).reshape(shape)
         tensors.append((entry["name"], value))
         at += count * dtype.itemsize

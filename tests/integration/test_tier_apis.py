@@ -174,7 +174,8 @@ def test_a_body_that_is_no_object_is_refused(tier: RunningTier) -> None:
 def test_a_client_that_leaves_frees_its_unit(tier: RunningTier) -> None:
     body = {"model": CHAT, "prompt": "x", "max_tokens": 2000, "stream": True}
     with httpx.stream("POST", f"{tier.url}/v1/completions", json=body) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        next(lines)
         assert sum(u.in_flight for u in tier.actuator.observe(CHAT).units) == 1
     until(
         lambda: not any(u.in_flight for u in tier.actuator.observe(CHAT).units),
@@ -272,3 +273,6 @@ def test_unknown_models_and_wrong_kinds_are_refused(tier: RunningTier) -> None:
     wrong = httpx.post(f"{tier.url}/v2/models/{CHAT}/infer", json=body)
     assert (wrong.status_code, "use /v1/completions" in wrong.json()["error"]) == (400, True)
     assert httpx.get(f"{tier.url}/healthz").json() == {"status": "ok"}
+    lost = httpx.get(f"{tier.url}/v1/nowhere")
+    assert (lost.status_code, lost.json()["error"]["code"]) == (404, "not_served")
+    assert httpx.get(f"{tier.url}/v1/completions").status_code == 405

@@ -55,6 +55,13 @@ def test_a_taken_port_is_one_clear_line(models: Path, tmp_path: Path) -> None:
     assert "\n" not in line
 
 
+def test_two_tiers_never_share_a_home(models: Path, tmp_path: Path) -> None:
+    with running(tmp_path, services(models)) as tier:
+        with pytest.raises(SettingError, match="another tier is running there; stop it or choose"):
+            start_tier(TierSpec(tmp_path, services(models)), tmp_path / "log")
+        assert tier.actuator.observe(CHAT).units == ()
+
+
 def test_broken_models_are_named_before_anything_starts(models: Path, tmp_path: Path) -> None:
     missing = (TierService(CHAT, LLAMA_TYPE, tmp_path / "absent.onnx"),)
     with pytest.raises(ModelError, match=r"service 'chat': model file .*absent\.onnx does not"):
