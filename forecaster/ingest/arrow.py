@@ -1,6 +1,6 @@
 """Arrow arrays out of Python and numpy values, and back.
 
-`pyarrow.array` and `to_numpy` import pandas on their first call, which costs a start-up of more than
+`pyarrow.array`, `pyarrow.scalar` and `to_numpy` import pandas on their first call, which costs a start-up of more than
 a second and tens of megabytes for nothing; these do the same with buffers.
 """
 
@@ -27,6 +27,11 @@ def integer_array(values: npt.NDArray[np.int64]) -> pa.Array:
     """64-bit integers."""
     data = np.ascontiguousarray(values, np.int64)
     return pa.Array.from_buffers(pa.int64(), data.size, [None, pa.py_buffer(data)])
+
+
+def text_scalar(value: str) -> pa.Scalar:
+    """One string."""
+    return text_array([value])[0]
 
 
 def mask_array(values: npt.NDArray[np.bool_]) -> pa.Array:

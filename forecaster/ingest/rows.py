@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.domain.demand import MAX_TOKENS, IntArray, RequestBatch
-from forecaster.ingest.arrow import values_of
+from forecaster.ingest.arrow import integer_array, values_of
 from forecaster.ingest.reasons import Reason
 
 Reasons = npt.NDArray[np.uint8]
@@ -47,7 +47,7 @@ class Services:
                     why[index] = Reason.MISSING_FIELD
             names.append(name)
         why[-1] = Reason.MISSING_FIELD  # NULL
-        codes = values_of(encoded.indices.fill_null(len(raw)).cast(pa.int64()), np.int64)
+        codes = values_of(_filled(encoded.indices.cast(pa.int64()), len(raw)), np.int64)
         return cls(codes, names), why[codes]
 
 
@@ -119,3 +119,7 @@ def arrival_reasons(arrival_us: IntArray, earliest_s: float, latest_s: float) ->
     """Check that the arrival lies in ``[earliest_s, latest_s)``, epoch seconds."""
     outside = (arrival_us < earliest_s * 1e6) | (arrival_us >= latest_s * 1e6)
     return np.where(outside, np.uint8(Reason.TIMESTAMP_OUT_OF_RANGE), np.uint8(0))
+
+
+def _filled(codes: pa.Array, null_code: int) -> pa.Array:
+    return codes.fill_null(integer_array(np.array([null_code]))[0]) if codes.null_count else codes

@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 
 from forecaster.domain.demand import IntArray
 from forecaster.domain.errors import DataError, SettingError
-from forecaster.ingest.arrow import integer_array, mask_array, mask_of, text_array, values_of
+from forecaster.ingest.arrow import (
+    integer_array,
+    mask_array,
+    mask_of,
+    text_array,
+    text_scalar,
+    values_of,
+)
 from forecaster.ingest.numbers import NUMBER
 from forecaster.ingest.options import IngestOptions, TimeUnit
 from forecaster.ingest.reasons import Reason
@@ -22,6 +29,7 @@ _ISO = (
     r"(:[0-5]\d([.,]\d{1,9})?)?"
 )
 _ZONE = r" ?(Z|[+-]\d\d(:?\d\d)?)$"
+_EMPTY, _NAN = text_scalar(""), text_scalar("nan")
 _PER_SECOND = {
     TimeUnit.SECONDS: 1.0,
     TimeUnit.MILLISECONDS: 1e3,
@@ -76,12 +84,12 @@ class TimeReader:
 
     def from_text(self, column: pa.Array) -> tuple[IntArray, Reasons]:
         """Read a column of text that may hold anything."""
-        text = pc.fill_null(pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False)), "")
-        missing = mask_of(pc.equal(text, ""))
+        text = pc.fill_null(pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False)), _EMPTY)
+        missing = mask_of(pc.equal(text, _EMPTY))
         if self.numeric:
             fine = _matches(text, NUMBER)
             values = values_of(
-                pc.if_else(mask_array(fine), text, "nan").cast(pa.float64()), np.float64
+                pc.if_else(mask_array(fine), text, _NAN).cast(pa.float64()), np.float64
             )
             arrival_us, wrong = self._from_numbers(values)
         else:
@@ -147,7 +155,7 @@ def time_reader(
     numbers = _matches(text, NUMBER)
     zoned, naive = _matches(text, _ISO + _ZONE), _matches(text, _ISO + "$")
     if not (numbers.any() or zoned.any() or naive.any()):
-        shown = next((value for value in sample if value.strip()), "")
+        shown = next((value for value in sample if value.strip()), _EMPTY)
         raise DataError(
             f"column {column!r} = {shown[:60]!r} is not a time stamp",
             "use ISO-8601 or epoch s, ms, us or ns, or map another column (--column timestamp=NAME)",

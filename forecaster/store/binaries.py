@@ -17,6 +17,9 @@ from forecaster.domain.errors import SettingError, StoreError
 RUN_AS = "nobody"
 """PostgreSQL refuses to run as root: this account, which exists everywhere, runs it instead."""
 
+SHARED_FOLDER = Path("/var/lib/tidegate")
+"""Where root's databases live when the state home is private to root."""
+
 _COMMAND_TIMEOUT_S = 300
 
 
@@ -111,7 +114,7 @@ def server_home(home: Path, account: Account) -> Path:
         folder.mkdir(mode=0o755, exist_ok=True)
         return folder
     digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
-    shared = Path("/var/lib/tidegate")
+    shared = SHARED_FOLDER
     for made in (shared, shared / digest):
         made.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not _reaches(account, shared / digest):
@@ -139,20 +142,28 @@ def programs(folder: Path, account: Account) -> Path:
     if account.can_run(install / "bin" / "initdb"):
         return install / "bin"
     copy = folder / "programs"
-    if not account.can_run(copy / "bin" / "initdb"):
+    copied = copy / install.parent.name / install.name
+    if not account.can_run(copied / "bin" / "initdb"):
         unfinished = folder / "programs.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         for part in ("bin", "lib", "share"):
-            shutil.copytree(install / part, unfinished / part, symlinks=True)
-        unfinished.chmod(0o755)
+            made = unfinished / install.parent.name / install.name / part
+            shutil.copytree(install / part, made, symlinks=True)
+        # The programs look for the wheel's libraries beside the package.
+        libraries = install.parent.with_suffix(".libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, unfinished / libraries.name)
+        for made in (unfinished, *unfinished.rglob("*")):
+            if made.is_dir():
+                made.chmod(0o755)
         shutil.rmtree(copy, ignore_errors=True)
         unfinished.rename(copy)
-    if not account.can_run(copy / "bin" / "initdb"):
+    if not account.can_run(copied / "bin" / "initdb"):
         raise StoreError(
             f"the embedded database's programs do not run, neither in {install} nor in {copy}",
             "check that the file system allows execution, or set TIDEGATE_DSN",
         )
-    return copy / "bin"
+    return copied / "bin"
 
 
 def _reaches(account: Account, folder: Path) -> bool:

@@ -12,6 +12,7 @@ import os
 import shlex
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,8 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_MOST = 107
 _LOG_BYTES_MOST = 8 << 20
 _START_TIMEOUT_S = 120
+_START_ATTEMPTS = 50
+_RETRY_S = 0.1
 _STOP_TIMEOUT_S = 60
 
 
@@ -148,8 +151,9 @@ class EmbeddedServer:
         log_file = log / "server.log"
         if log_file.exists() and log_file.stat().st_size > _LOG_BYTES_MOST:
             log_file.unlink()
-        _remove_stale_pid(data / "postmaster.pid")
         socket = self._socket_folder()
+        for lock in (data / "postmaster.pid", socket / f"{_SOCKET_NAME}.lock"):
+            _forget_stale(lock, data)
         options = [f"-c {setting}" for setting in SETTINGS]
         options.append("-c " + shlex.quote(f"unix_socket_directories={socket}"))
         # pg_ctl gives the server its own session: a Ctrl-C on the terminal does not reach it.
@@ -163,13 +167,20 @@ class EmbeddedServer:
             "-t",
             str(_START_TIMEOUT_S),
         ]
-        try:
-            self._account.run([self._bin / "pg_ctl", *command, "-s", "-o", " ".join(options)])
-        except StoreError as error:
-            raise StoreError(
-                f"the embedded database did not start: {_last_words(log_file) or error.problem}",
-                f"read {log_file}",
-            ) from error
+        start = [self._bin / "pg_ctl", *command, "-s", "-o", " ".join(options)]
+        for attempts_left in reversed(range(_START_ATTEMPTS)):
+            try:
+                self._account.run(start)
+                break
+            except StoreError as error:
+                words = _last_words(log_file) or error.problem
+                # The children of a server that was killed need a moment to notice.
+                if attempts_left and "shared memory block" in words:
+                    time.sleep(_RETRY_S)
+                    continue
+                raise StoreError(
+                    f"the embedded database did not start: {words}", f"read {log_file}"
+                ) from error
         self._create_database()
 
     def _initialise(self, data: Path) -> None:
@@ -260,18 +271,21 @@ def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _remove_stale_pid(path: Path) -> None:
-    """Forget a dead server whose number another process has meanwhile (kill -9, reboot)."""
+def _forget_stale(lock: Path, data: Path) -> None:
+    """Remove the lock of a server that is gone though its number is not (kill -9, reboot).
+
+    PostgreSQL takes any process with that number, even an unreaped one, for a running server.
+    """
     try:
-        pid = int(path.read_text(encoding="ascii").split("\n", 1)[0])
+        pid = int(lock.read_text(encoding="ascii").split("\n", 1)[0])
     except (OSError, ValueError):
         return
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return  # the server sees for itself that the process is gone
-    if b"postgres" not in command:
-        path.unlink(missing_ok=True)
+    if b"postgres" not in command or os.fsencode(data) not in command:
+        lock.unlink(missing_ok=True)
 
 
 def _last_words(log_file: Path) -> str:
