@@ -124,8 +124,8 @@ class Router:
         if not unit.jobs:
             self._on_idle(unit_id)
 
-    def lose_unit(self, unit_id: str) -> None:
-        """Move a dead unit's unstarted requests to the queue; end its started streams clearly."""
+    def lose_unit(self, unit_id: str, why: str = "was lost in mid-answer") -> None:
+        """Move a dead unit's unstarted requests to the queue; end its started streams with `why`."""
         found = self._units.pop(unit_id, None)
         if found is None:
             return
@@ -133,7 +133,7 @@ class Router:
         lane.units.pop(unit_id, None)
         for job in sorted(unit.jobs.values(), key=lambda each: each.job_id, reverse=True):
             if job.delivered:
-                job.push(RefusedError(502, f"unit {unit_id} was lost in mid-answer", "unit_lost"))
+                job.push(RefusedError(502, f"unit {unit_id} {why}", "unit_lost"))
             elif job.attempts >= ATTEMPTS_MAX:
                 job.push(RefusedError(502, f"{job.attempts} units were lost with it", "unit_lost"))
             else:

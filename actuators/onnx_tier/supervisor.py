@@ -116,7 +116,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
         self.router.refuse_waiting()
         for unit in self.fleet:
-            self.router.lose_unit(unit.unit_id)
+            self.router.lose_unit(unit.unit_id, "stops with its tier, whose grace is over")
             if unit.state in LIVE_STATES - {UnitState.DRAINING}:
                 self._drain(unit, "the tier is stopping")
             self._release(unit.unit_id)
@@ -327,7 +327,7 @@ class Supervisor:
                 deadline = f"the drain deadline of {unit_type.drain_deadline_s:g} s"
                 log.warning("unit %s is over %s", unit.unit_id, deadline)
                 unit.reason = f"{unit.reason}; killed at {deadline}"
-                self.router.lose_unit(unit.unit_id)
+                self.router.lose_unit(unit.unit_id, f"was ended at {deadline}")
                 self._kill_released(unit)
             case Overdue.EXIT:
                 self._kill_released(unit)

@@ -91,6 +91,7 @@ async def _serve(
     # The router tries them in turn: the busy ones come first.
     public_routes = [*InferenceApi(door, supervisor).routes(), *OpenAiApi(door).routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
+    _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
     servers = [_server(public_routes), _server(ControlApi(door, supervisor, url, end).routes())]
     await supervisor.start()
@@ -98,7 +99,6 @@ async def _serve(
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, (public, control), strict=True)
     ]
-    _watch_for_the_end(end, spec.exit_with_parent)
     _announce(spec, tier, url, control_path)
     grace_s = await ending
     log.info("stopping: %d requests in flight", door.in_flight)
@@ -229,7 +229,15 @@ def _watch_for_the_end(end: Any, exit_with_parent: bool) -> None:
             loop.remove_reader(sys.stdin.fileno())
             end()
 
-    loop.add_reader(sys.stdin.fileno(), parent_wrote)
+    try:
+        loop.add_reader(sys.stdin.fileno(), parent_wrote)
+    except OSError as error:
+        raise SettingError(
+            "exit_with_parent",
+            True,
+            "standard input must be a pipe whose other end the parent holds",
+            "launch with start_tier, or set it to false",
+        ) from error
 
 
 def _announce(spec: TierSpec, tier: str, url: str, control_path: Path) -> None:

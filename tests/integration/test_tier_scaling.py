@@ -250,6 +250,6 @@ def test_an_answer_over_the_drain_deadline_ends_clearly(models: Path, tmp_path: 
             next(lines)
             tier.drain(CHAT)
             rest = [line for line in lines if line]
-        assert "lost in mid-answer" in rest[-1]
+        assert "ended at the drain deadline of 0.5 s" in rest[-1]
         tier.settled(CHAT, 0)
         assert "drain deadline" in tier.actuator.events_after(0)[-1].reason
