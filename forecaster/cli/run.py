@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, err, out
 from forecaster.config import Settings, load_settings
+from forecaster.telemetry import quiet_logging
 
 
 @app.command("run")
@@ -136,9 +136,3 @@ def with_ports(settings: Settings, api_port: int | None, tier_port: int | None) 
     if tier_port is not None:
         changed["tier"] = settings.tier.model_copy(update={"port": tier_port})
     return settings.model_copy(update=changed)
-
-
-def quiet_logging() -> None:
-    """Warnings of ours on standard error; libraries only when something is wrong."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)

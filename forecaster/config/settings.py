@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo
+from forecaster.seasonal.names import MEMBER_NAMES
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -64,6 +66,35 @@ class ServiceSettings(Table):
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_units > self.max_units:
+            raise ValueError(f"min_units = {self.min_units} is above max_units = {self.max_units}")
+        for key in ("min_units", "max_units"):
+            if getattr(self, key) % self.step_units:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)} is no multiple of step_units = {self.step_units}"
+                )
+        return self
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("no IANA time zone, write it as in Europe/Berlin")
+        return name
+
+    @field_validator("country")
+    @classmethod
+    def _known_country(cls, code: str) -> str:
+        if not code:
+            return code
+        import holidays  # heavy: imported when a country is set
+
+        if code not in holidays.list_supported_countries():
+            raise ValueError("no country that the holidays library knows, write it as in DE")
+        return code
+
     def service(self) -> Service:
         """The domain value."""
         slo = Slo(**self.slo.model_dump())
@@ -118,10 +149,18 @@ class RetrainSettings(Table):
     cron: Cron = Field("17 3 * * *", description="five-field cron line, UTC")
     slot_s: float = Field(300.0, ge=60, le=3600, description="grid of the season, seconds")
     members: tuple[str, ...] = Field(
-        ("naive-day", "naive-week", "profile", "ridge", "holt-winters", "boosting", "prophet"),
+        MEMBER_NAMES,
         description="candidates; both seasonal naives are always in",
     )
     history_days: float = Field(42.0, ge=3, le=400, description="days of history to learn from")
+
+    @field_validator("members")
+    @classmethod
+    def _known_members(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MEMBER_NAMES:
+                raise ValueError(f"no member {name!r}, there are {', '.join(MEMBER_NAMES)}")
+        return names
 
 
 class StoreSettings(Table):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -42,20 +45,31 @@ class ProphetMember(Member):
             )
             if frame["holiday"].any():
                 model.add_regressor("holiday")
-            self.models.append(model.fit(frame))
+            with _their_warnings():
+                self.models.append(model.fit(frame))
 
     def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
         import pandas as pd
 
         frame = pd.DataFrame({"ds": _local(self.calendar, slots)})
         frame["holiday"] = (self.calendar.day_type(slots) == HOLIDAY).astype(float)
-        return np.column_stack([model.predict(frame)["yhat"].to_numpy() for model in self.models])
+        with _their_warnings():
+            paths = [model.predict(frame)["yhat"].to_numpy() for model in self.models]
+        return np.column_stack(paths)
 
 
 def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
     if isinstance(calendar, Calendar):
         return calendar.local(slots)
     return calendar.epoch_s(slots).astype("datetime64[s]")
+
+
+@contextmanager
+def _their_warnings() -> Iterator[None]:
+    """Prophet's own use of old pandas options is not our user's concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _hush() -> None:

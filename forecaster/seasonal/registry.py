@@ -10,6 +10,7 @@ from forecaster.seasonal.boosting import Boosting
 from forecaster.seasonal.holt_winters import HoltWinters
 from forecaster.seasonal.member import DAY_S, WEEK_S, Member
 from forecaster.seasonal.naive import SeasonalNaive
+from forecaster.seasonal.names import MEMBER_NAMES
 from forecaster.seasonal.profile import SlotProfile
 from forecaster.seasonal.prophet_member import ProphetMember
 from forecaster.seasonal.ridge import CalendarRidge
@@ -25,7 +26,7 @@ MEMBERS: Mapping[str, Callable[[], Member]] = MappingProxyType(
         "prophet": ProphetMember,
     }
 )
-NAIVE = ("naive-day", "naive-week")
+assert tuple(MEMBERS) == MEMBER_NAMES
 
 
 def make(name: str) -> Member:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal import registry
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import interpolate_levels
 from forecaster.seasonal.champion import Calibrated, calibrate
 from forecaster.seasonal.correction import residual_bank
+from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.scores import coverage, pinball, wape
 from forecaster.seasonal.softlog import from_z
 
@@ -79,7 +79,7 @@ def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
     uncorrected, on the last fifth of the history (the fifth before it calibrated).
     """
     scores = tuple(_score(v, slot_s, corrected=True) for v in verified)
-    naive_index = [i for i, v in enumerate(verified) if v.member in registry.NAIVE]
+    naive_index = [i for i, v in enumerate(verified) if v.member in NAIVE]
     naives = {i: _score(verified[i], slot_s, corrected=False) for i in naive_index}
     best_naive = min(naives, key=lambda i: naives[i].pinball)
     bar = naives[best_naive]

@@ -9,9 +9,9 @@ import numpy as np
 
 from forecaster.domain.demand import DemandSeries
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal import registry
 from forecaster.seasonal.backtest import backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
+from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.selection import Verdict, choose
 
 
@@ -59,7 +59,7 @@ def train(
     y = np.where(mask, series.arrivals, 0.0)
     first = first_slot(y.size, max(round(86_400 / series.slot_s), 1), series.service)
     verified = []
-    for name in dict.fromkeys([*registry.NAIVE, *members]):
+    for name in dict.fromkeys([*NAIVE, *members]):
         on_member(name)
         verified.append(backtest(name, y, calendar, mask, first))
     return choose(verified, series.slot_s)

@@ -1,0 +1,6 @@
+"""Names of the members, apart from their code: settings need the names without the libraries."""
+
+NAIVE = ("naive-day", "naive-week")
+"""The bar: always in."""
+
+MEMBER_NAMES = (*NAIVE, "profile", "ridge", "holt-winters", "boosting", "prophet")
