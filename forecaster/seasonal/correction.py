@@ -7,6 +7,7 @@ ridge per lead, which learns by itself how fast a deviation fades (research/fore
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import nnls
 
 from forecaster.domain.demand import FloatArray
 
@@ -33,7 +34,7 @@ def residual_bank(residual: FloatArray, slot_s: float) -> FloatArray:
 
 
 def fit_correction(residual: FloatArray, bank: FloatArray, leads: tuple[int, ...]) -> FloatArray:
-    """Ridge weights from bank to the residual `lead` slots later, float64[L, 5]."""
+    """Non-negative ridge weights from bank to the residual `lead` slots later, float64[L, 5]."""
     weights = np.zeros((len(leads), bank.shape[1]))
     for row, lead in enumerate(leads):
         if lead >= residual.size:
@@ -43,7 +44,9 @@ def fit_correction(residual: FloatArray, bank: FloatArray, leads: tuple[int, ...
         if seen.sum() < 50:
             continue
         X, y = X[seen], np.clip(target[seen], -CLIP, CLIP)
-        weights[row] = np.linalg.solve(X.T @ X + PENALTY * np.eye(X.shape[1]), X.T @ y)
+        # no weight below zero: more load now never lowers a forecast
+        root = np.linalg.cholesky(X.T @ X + PENALTY * np.eye(X.shape[1])).T
+        weights[row], _ = nnls(root, np.linalg.solve(root.T, X.T @ y))
     return weights
 
 
