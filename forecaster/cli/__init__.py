@@ -28,13 +28,11 @@ def main() -> None:
     for module in [name for name in named if name in MODULES] or MODULES:
         importlib.import_module(f"forecaster.cli.{module}")
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except SettingError as error:
         fail(str(error), 2)
     except TidegateError as error:
         fail(str(error), 1)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted; everything that was committed is kept", 130)
     except BrokenPipeError:
@@ -44,3 +42,4 @@ def main() -> None:
         if usage is None:
             raise
         fail(f"{usage()}; see `tidegate --help`", 2)
+    sys.exit(code if isinstance(code, int) else 0)

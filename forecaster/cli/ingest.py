@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ def ingest_command(
     origin: Annotated[
         str, typer.Option(help="ISO time of relative time stamp 0 (BurstGPT, Mooncake)")
     ] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="ROLE=NAME, for example timestamp=when; repeat it")
+    ] = None,
     time_unit: Annotated[
         TimeUnit, typer.Option(help="unit of numeric time stamps")
     ] = TimeUnit.AUTO,
@@ -56,9 +60,10 @@ def ingest_command(
     options = IngestOptions(
         format=log_format,
         service=service,
-        columns=columns(settings, time_unit),
+        columns=columns(settings, time_unit, column or []),
         origin_s=parse_origin(origin),
         timezone=timezone,
+        latest_s=time.time() + 86_400,
         rejects_dir=state_home(settings) / "rejects",
     )
     reports: list[IngestReport] = []
@@ -81,9 +86,21 @@ def ingest_command(
         fail(str(failed), 2 if isinstance(failed, SettingError) else 1)
 
 
-def columns(settings: Settings, time_unit: TimeUnit) -> ColumnMap:
-    """The built-in names, or those of the settings file."""
+def columns(settings: Settings, time_unit: TimeUnit, given: list[str]) -> ColumnMap:
+    """The built-in names, then those of the settings file, then those of the command line.
+
+    Raises
+    ------
+    SettingError
+        For anything but ROLE=NAME with a known role.
+    """
     named = {key: value for key, value in settings.ingest.model_dump().items() if value}
+    for pair in given:
+        role, equals, name = pair.partition("=")
+        if not equals or role not in settings.ingest.model_dump():
+            roles = ", ".join(settings.ingest.model_dump())
+            raise SettingError("--column", pair, f"ROLE=NAME with a role of {roles}")
+        named[role] = (name,) if name else ()
     return replace(ColumnMap(time_unit=time_unit), **named)
 
 

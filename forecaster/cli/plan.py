@@ -102,6 +102,8 @@ def load_settings_of(values: dict[str, Any]) -> ServiceSettings:
         return ServiceSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # two settings that contradict each other
+            raise SettingError("service", values["name"], first["msg"].lower()) from error
         key = "--" + str(first["loc"][-1]).removesuffix("_s").replace("_", "-")
         raise SettingError(key, first["input"], first["msg"].lower()) from error
 

@@ -20,10 +20,10 @@ def run_command(
         bool, typer.Option("--demo", help="a sample service whose next day passes in six minutes")
     ] = False,
     api_port: Annotated[
-        int | None, typer.Option(help="port of the dashboard [default: 8780]")
+        int | None, typer.Option(min=0, max=65535, help="port of the dashboard [default: 8780]")
     ] = None,
     tier_port: Annotated[
-        int | None, typer.Option(help="port of the models [default: 8781]")
+        int | None, typer.Option(min=0, max=65535, help="port of the models [default: 8781]")
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="stop by itself after this long [default: never]")

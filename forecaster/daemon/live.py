@@ -52,8 +52,8 @@ class LiveFigures:
         """Count records."""
         with self._turn:
             for record in records:
-                if 400 <= record.status < TOO_MANY:
-                    continue  # the client's own mistake says nothing of the service
+                if 400 <= record.status < SERVER_ERROR and record.status != TOO_MANY:
+                    continue  # a client's mistake, or one that left, says nothing of the service
                 self.requests += 1
                 if record.status >= TOO_MANY:
                     self.refused += 1

@@ -176,7 +176,7 @@ class _Reading:
         kept = f"read {report.rejects_path}; " if report.rejects_path else ""
         return DataError(
             f"{name}: not one of {report.rejected} rows could be read ({reasons})",
-            f"{kept}check --format, --column and --origin",
+            f"{kept}check --log-format, --column and --origin",
         )
 
     def _begin(self, start: Start) -> None:

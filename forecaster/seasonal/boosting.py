@@ -60,7 +60,7 @@ class Boosting(Member):
         kernel = np.ones(self.smooth_slots) / self.smooth_slots
         smooth = np.convolve(np.pad(z, self.smooth_slots // 2, mode="edge"), kernel, mode="valid")
         day = smooth[slots - m]
-        week = np.where(slots >= 7 * m, smooth[np.maximum(slots - 7 * m, 0)], np.nan)
+        week = np.where(slots >= 7 * m, smooth[np.maximum(slots - 7 * m, 0)], day)
         kind = self.calendar.day_type(slots)
         kind_then = self.calendar.day_type(slots - m)
         return np.column_stack([self.calendar.minute_of_day(slots), kind, kind_then, day, week])
