@@ -64,10 +64,11 @@ class TokenOut:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did: `b` rows decoded over `ctx` cached tokens, `p` prompt tokens read."""
+    """What one step did: `b` rows decoded over `ctx` cached tokens, `p` prompt tokens in `reads` passes."""
 
     b: int
     ctx: int
+    reads: int
     p: int
     seconds: float
 
@@ -154,11 +155,12 @@ class GenerateEngine:
         started_s = time.perf_counter()
         b, ctx = len(self._rows), sum(each.cached for each in self._rows)
         out = self._decode()
-        budget = self._profile.chunk_tokens
+        budget, reads = self._profile.chunk_tokens, 0
         while budget > 0 and (self._reading or self._admit()):
             budget -= self._read(budget, out)
+            reads += 1
         p = self._profile.chunk_tokens - budget
-        self.steps.append(Step(b, ctx, p, time.perf_counter() - started_s))
+        self.steps.append(Step(b, ctx, reads, p, time.perf_counter() - started_s))
         return out
 
     def _decode(self) -> list[TokenOut]:

@@ -1,7 +1,8 @@
 """Measures what work costs on a unit: the real engine over a small grid, then a fit.
 
-Generative: ``step = alpha + beta*b + kappa*ctx + gamma*p + gamma2*p**2`` by non-negative least squares
-on the medians of relative time. Classic: the median latency of each batch size. Both are divided by
+Generative: ``step = alpha*[b > 0] + beta*b + kappa*ctx + delta*reads + gamma*p + gamma2*p**2`` by
+non-negative least squares on the medians of relative time: the engine reads each prompt in a pass of
+its own. Classic: the median latency of each batch size. Both are divided by
 the unit type's `compute_share`, since a unit rests in proportion to its work; and both are measured
 with those rests, since a step that finds its caches cold takes up to 2.5 times as long.
 """
@@ -30,7 +31,7 @@ _DECODED = 12
 _CONTEXT_CELL = 64
 _FIRST_SCENARIOS = 4
 _SCV_MAX = 4.0
-_REST_MAX_S = 0.006  # caches are cold by then: a longer rest only costs time
+_REST_MAX_S = 0.020  # caches are cold by then: a longer rest only costs time
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,9 @@ def _measure_generative(
     cells, seconds = _medians(steps)
     coefficients = fit_step_time(cells, seconds)
     predicted = _design(cells) @ coefficients
-    alpha_s, beta_s, kappa_s, gamma_s, gamma2_s = (float(each) / share for each in coefficients)
+    alpha_s, beta_s, kappa_s, delta_s, gamma_s, gamma2_s = (
+        float(each) / share for each in coefficients
+    )
     profile = replace(
         limits,
         alpha_s=alpha_s,
@@ -112,6 +115,7 @@ def _measure_generative(
         kappa_s=kappa_s,
         gamma_s=gamma_s,
         gamma2_s=gamma2_s,
+        delta_s=delta_s,
     )
     error = float(np.median(np.abs(predicted / seconds - 1.0)))
     return Measurement(profile, error, len(steps))
@@ -120,19 +124,19 @@ def _measure_generative(
 def fit_step_time(
     cells: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Fit the five coefficients of the step time.
+    """Fit the six coefficients of the step time.
 
     Parameters
     ----------
-    cells : float64[m, 3]
-        Decoding sequences, cached tokens and prefill tokens of each cell.
+    cells : float64[m, 4]
+        Decoding sequences, cached tokens, prompt passes and prefill tokens of each cell.
     seconds : float64[m]
         Its median time, above 0.
 
     Returns
     -------
-    float64[5]
-        alpha, beta, kappa, gamma, gamma2, none negative: the least relative squared error.
+    float64[6]
+        alpha, beta, kappa, delta, gamma, gamma2, none negative: the least relative squared error.
     """
     weighted = _design(cells) / seconds[:, None]
     # Columns of like size keep the solver's active set honest.
@@ -142,8 +146,8 @@ def fit_step_time(
 
 
 def _design(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    b, ctx, p = cells.T
-    return np.stack([np.ones_like(b), b, ctx, p, p * p], axis=1)
+    b, ctx, reads, p = cells.T
+    return np.stack([(b > 0).astype(np.float64), b, ctx, reads, p, p * p], axis=1)
 
 
 def _scenarios(limits: GenerativeProfile, row_tokens: int) -> Iterator[tuple[int, int]]:
@@ -170,12 +174,13 @@ def _run(engine: GenerateEngine, rows: int, prompt: int, rest_ratio: float) -> N
 
 
 def _medians(steps: list[Step]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Group like steps; return the mean (b, ctx, p) and the median seconds of each group."""
-    groups: dict[tuple[int, int, int], list[Step]] = defaultdict(list)
+    """Group like steps; return the mean (b, ctx, reads, p) and the median seconds of each group."""
+    groups: dict[tuple[int, int, int, int], list[Step]] = defaultdict(list)
     for step in steps:
-        groups[step.b, step.p, step.ctx // _CONTEXT_CELL].append(step)
+        groups[step.b, step.reads, step.p, step.ctx // _CONTEXT_CELL].append(step)
     cells = [
-        np.mean([(each.b, each.ctx, each.p) for each in group], 0) for group in groups.values()
+        np.mean([(each.b, each.ctx, each.reads, each.p) for each in group], 0)
+        for group in groups.values()
     ]
     seconds = [np.median([each.seconds for each in group]) for group in groups.values()]
     return np.array(cells, np.float64), np.array(seconds, np.float64)

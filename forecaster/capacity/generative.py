@@ -99,7 +99,7 @@ def mean_state(profile: GenerativeProfile, load: Load) -> State:
     beta_s = profile.beta_s + profile.kappa_s * context
     kv_slots = profile.kv_tokens / max(mix.prompt_mean + mix.output_mean, 1.0)
     slots = max(min(float(profile.max_batch), kv_slots), 1.0)
-    rho = load.rate_rps * (profile.gamma_s * mix.prompt_mean + beta_s * output)
+    rho = load.rate_rps * (prefill_work_s(profile, mix) + beta_s * output)
     step_s = profile.alpha_s / max(1.0 - rho, 1e-9)
     batch = load.rate_rps * output * step_s
     return State(rho, step_s, batch, slots, beta_s, kv_slots < profile.max_batch)
@@ -107,18 +107,34 @@ def mean_state(profile: GenerativeProfile, load: Load) -> State:
 
 def full_step_s(profile: GenerativeProfile, load: Load, state: State) -> float:
     """Mean step of a unit whose slots are all busy, seconds."""
-    prefill = load.rate_rps * load.mix.prompt_mean * profile.gamma_s
+    prefill = load.rate_rps * prefill_work_s(profile, load.mix)
     return (profile.alpha_s + state.beta_s * state.slots) / max(1.0 - prefill, 1e-9)
+
+
+def chunks_of(profile: GenerativeProfile, prompt: FloatArray) -> FloatArray:
+    """Steps that a prompt is read in."""
+    return np.maximum(np.ceil(prompt / profile.chunk_tokens), 1.0)
+
+
+def prefill_work_s(profile: GenerativeProfile, mix: TokenMix) -> float:
+    """Mean seconds that reading one prompt adds to the steps it is read in."""
+    chunks = float(chunks_of(profile, length_points(mix.prompt_mean, mix.prompt_sq)).mean())
+    return profile.gamma_s * mix.prompt_mean + profile.delta_s * chunks
 
 
 def own_prefill_s(
     profile: GenerativeProfile, prompt: FloatArray, batch: float, beta_s: float
 ) -> FloatArray:
-    """Seconds from the start of a prompt's first chunk to its first token."""
-    chunks = np.maximum(np.ceil(prompt / profile.chunk_tokens), 1.0)
+    """Seconds from the start of a prompt's first chunk to its first token.
+
+    A fused engine pays the base of the step with every chunk; one that reads prompts in passes of
+    their own pays it only while it decodes as well.
+    """
+    chunks = chunks_of(profile, prompt)
     size = np.minimum(prompt, profile.chunk_tokens)
     work = profile.gamma_s * prompt + profile.gamma2_s * chunks * size**2
-    return np.asarray(chunks * (profile.alpha_s + beta_s * batch) + work)
+    shared = min(batch, 1.0) if profile.delta_s > 0 else 1.0
+    return np.asarray(chunks * (profile.delta_s + shared * profile.alpha_s + beta_s * batch) + work)
 
 
 def slot_load(profile: GenerativeProfile, load: Load, state: State) -> tuple[float, float]:
@@ -137,8 +153,7 @@ def stable(profile: GenerativeProfile, load: Load) -> bool:
 def prefill_use(profile: GenerativeProfile, load: Load) -> float:
     """Share of the chunk budget that prompts use."""
     state = mean_state(profile, load)
-    batch = min(state.batch, state.slots)
-    step = profile.alpha_s + state.beta_s * batch + profile.gamma_s * profile.chunk_tokens
+    step = _chunk_step_s(profile, state)
     return load.rate_rps * load.mix.prompt_mean / profile.chunk_tokens * step
 
 
@@ -177,8 +192,7 @@ def _slot_wait(profile: GenerativeProfile, load: Load, wait_s: FloatArray) -> Fl
 def _prefill_wait(profile: GenerativeProfile, load: Load, wait_s: FloatArray) -> FloatArray:
     state = mean_state(profile, load)
     used = prefill_use(profile, load)
-    batch = min(state.batch, state.slots)
-    step = profile.alpha_s + state.beta_s * batch + profile.gamma_s * profile.chunk_tokens
+    step = _chunk_step_s(profile, state)
     service_s = max(load.mix.prompt_mean, 1.0) / profile.chunk_tokens * step
     scv = max(load.mix.prompt_sq / max(load.mix.prompt_mean, 1e-9) ** 2 - 1.0, 0.0)
     variability = (load.dispersion + scv) / 2
@@ -194,6 +208,22 @@ def _output_scv(mix: TokenMix) -> float:
     )
 
 
+def _chunk_step_s(profile: GenerativeProfile, state: State) -> float:
+    """Step that reads a whole chunk beside the mean batch, seconds."""
+    batch = min(state.batch, state.slots)
+    base = profile.alpha_s + profile.delta_s + state.beta_s * batch
+    return base + profile.gamma_s * profile.chunk_tokens
+
+
+def _prefill_sq(profile: GenerativeProfile, mix: TokenMix) -> float:
+    """Second moment of what one prompt chunk adds to a step, seconds squared."""
+    if not mix.prompt_mean:
+        return profile.delta_s**2
+    prompt_sq = min(mix.prompt_sq, mix.prompt_mean * profile.chunk_tokens)
+    tokens = profile.gamma_s**2 * prompt_sq
+    return tokens + 2 * profile.gamma_s * profile.delta_s * mix.prompt_mean + profile.delta_s**2
+
+
 def tpot_exceeds(profile: GenerativeProfile, load: Load, tpot_s: FloatArray) -> FloatArray:
     """P(TPOT > t) for each t: normal around the mean step, wider for short outputs.
 
@@ -207,12 +237,8 @@ def tpot_exceeds(profile: GenerativeProfile, load: Load, tpot_s: FloatArray) -> 
     mean_s = step_s + state.beta_s * max(0.0, 1.0 - batch / state.slots)
     output = np.maximum(length_points(load.mix.output_mean, load.mix.output_sq), 1.0)
     batch_var = state.beta_s**2 * batch * max(load.dispersion, 1.0) * AVERAGING
-    chunk = float(profile.chunk_tokens)
-    prompt_sq = (
-        min(load.mix.prompt_sq, load.mix.prompt_mean * chunk) if load.mix.prompt_mean else 0.0
-    )
     prefill_var = (
-        profile.gamma_s**2 * load.rate_rps * step_s * prompt_sq * max(load.dispersion, 1.0) / output
+        load.rate_rps * step_s * _prefill_sq(profile, load.mix) * max(load.dispersion, 1.0) / output
     )
     sigma = np.sqrt(batch_var + prefill_var) + 1e-12
     return np.asarray(

@@ -21,6 +21,7 @@ class _Generative(Table):
     kappa_s: float = Cost
     gamma_s: float = Cost
     gamma2_s: float = Field(0.0, ge=0)
+    delta_s: float = Field(0.0, ge=0)
     max_batch: int = Field(32, ge=1, le=65536)
     chunk_tokens: int = Field(512, ge=1)
     kv_tokens: int = Field(1 << 20, ge=1)

@@ -9,7 +9,7 @@ from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile
 def offered_work_s(mix: TokenMix, profile: Profile) -> float:
     """Mean seconds of a well-filled unit that one request takes (design, section 4).
 
-    Generative: ``w = gamma*P + N*(beta + kappa*(P + N/2))``, in expectation
+    Generative: ``w = delta + gamma*P + N*(beta + kappa*(P + N/2))``, in expectation
     ``gamma*E[P] + beta*E[N] + kappa*(E[P N] + E[N^2]/2)``: each of N decoding steps pays the
     sequence and the tokens that are cached by then, on average P + N/2. Lengths are correlated,
     so the cross moment is taken from the log and not from the product of the means.
@@ -42,7 +42,8 @@ def offered_work_s(mix: TokenMix, profile: Profile) -> float:
         case GenerativeProfile():
             cached_tokens = mix.prompt_output + mix.output_sq / 2
             return (
-                profile.gamma_s * mix.prompt_mean
+                profile.delta_s
+                + profile.gamma_s * mix.prompt_mean
                 + profile.beta_s * mix.output_mean
                 + profile.kappa_s * cached_tokens
             )

@@ -10,12 +10,15 @@ class GenerativeProfile:
     """Step-time model of a unit that generates tokens with continuous batching.
 
     One step with `b` decoding sequences, `ctx` cached tokens in all and `p` prefill tokens lasts
-    ``alpha + beta*b + kappa*ctx + gamma*p + gamma2*p**2`` seconds (design, section 4).
+    ``alpha + beta*b + kappa*ctx + gamma*p + gamma2*p**2`` seconds (design, section 4). An engine that
+    reads prompts in passes of their own, beside the decoding pass, adds ``delta`` for each pass.
 
     Attributes
     ----------
     alpha_s, beta_s, kappa_s, gamma_s, gamma2_s : float
         Seconds a step, a sequence, a cached token, a prefill token, a squared prefill token.
+    delta_s : float
+        Seconds a prompt pass of its own; 0 where prefill is fused with decoding.
     max_batch : int
         Sequences that one unit decodes at once.
     chunk_tokens : int
@@ -29,6 +32,7 @@ class GenerativeProfile:
     kappa_s: float
     gamma_s: float
     gamma2_s: float = 0.0
+    delta_s: float = 0.0
     max_batch: int = 32
     chunk_tokens: int = 512
     kv_tokens: int = 1 << 20

@@ -8,15 +8,22 @@ from actuators.onnx_tier.profiler import fit_step_time
 
 
 def _grid() -> np.ndarray:
-    cells = [(b, b * c, p) for b in (0, 1, 4, 16) for c in (16, 400) for p in (0, 32, 128)]
-    return np.array([cell for cell in cells if cell[0] or cell[2]], np.float64)
+    reads = {0: (0,), 32: (1, 3), 128: (1, 2)}
+    cells = [
+        (b, b * c, r, p)
+        for b in (0, 1, 4, 16)
+        for c in (16, 400)
+        for p in (0, 32, 128)
+        for r in reads[p]
+    ]
+    return np.array([cell for cell in cells if cell[0] or cell[3]], np.float64)
 
 
 def test_exact_times_give_exact_coefficients() -> None:
     cells = _grid()
-    truth = np.array([4e-4, 5e-5, 6e-7, 4e-5, 1e-7])
-    b, ctx, p = cells.T
-    seconds = np.stack([np.ones_like(b), b, ctx, p, p * p], 1) @ truth
+    truth = np.array([4e-4, 5e-5, 6e-7, 3e-4, 4e-5, 1e-7])
+    b, ctx, reads, p = cells.T
+    seconds = np.stack([b > 0, b, ctx, reads, p, p * p], 1) @ truth
     np.testing.assert_allclose(fit_step_time(cells, seconds), truth, rtol=1e-6)
 
 

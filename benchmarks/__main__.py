@@ -1,0 +1,44 @@
+"""`make bench`: measures what can be measured here and writes docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import forecast, sizing
+
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Written by `make bench` on {cores} cores; absolute figures are of that machine, ratios carry over.
+Traces: the project's shared ones; where they are absent the sections that need them are left out.
+"""
+
+
+def ingest() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ingest"], capture_output=True, text=True, check=False
+    )
+    lines = [f"| {line} |" for line in done.stdout.splitlines()]
+    verdict = "" if done.returncode == 0 else "\nBelow the target in this run.\n"
+    return (
+        "## Ingest\n\nGunzip, parsing and database included; CPU-s is client plus server."
+        " `python -m benchmarks.ingest`\n\n" + "\n".join(lines) + "\n" + verdict
+    )
+
+
+def main() -> None:
+    parts = [HEAD.format(cores=os.cpu_count())]
+    if forecast.TRACES.is_dir():
+        parts += [ingest(), forecast.markdown()]
+    else:
+        print(f"no traces at {forecast.TRACES}: ingest and forecast are not measured")
+    parts.append(sizing.markdown())
+    TARGET.write_text("\n".join(parts))
+    print(TARGET.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m forecaster.cli`` is `tidegate`."""
+
+from forecaster.cli import main
+
+main()
