@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +27,8 @@ from forecaster.domain.errors import (
 )
 
 EVENT_EVERY_S = 1.0
+LAST_S = 253_402_300_799
+"""The end of the year 9999, epoch seconds."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -58,6 +61,7 @@ def make_app(backend: Backend, token: str = "") -> FastAPI:
         redoc_url=None,
     )
     app.add_exception_handler(TidegateError, _problem)
+    app.add_exception_handler(RequestValidationError, _bad_query)
     if token:
         app.middleware("http")(_bearer(token))
     _read_routes(app, backend)
@@ -105,7 +109,8 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
 
     @app.get("/v1/services/{service}/explain", tags=["services"], response_class=Answer)
     async def explain(
-        service: str, at_s: Annotated[float | None, Query(description="epoch seconds")] = None
+        service: str,
+        at_s: Annotated[float | None, Query(ge=0, le=LAST_S, description="epoch seconds")] = None,
     ) -> Response:
         """The decision in force at a moment, with the numbers that decided."""
         return await read(backend.explain, service, at_s)
@@ -198,12 +203,25 @@ async def _problem(_request: Request, error: Exception) -> Response:
         status = 503
     else:
         status = 409
+    return _answer(status, type(error).__name__.removesuffix("Error"), error.problem, error.remedy)
+
+
+async def _bad_query(_request: Request, error: Exception) -> Response:
+    """A parameter that the route does not take, in the same words as every other refusal."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    key, allowed = str(first["loc"][-1]), str(first["msg"])
+    refusal = SettingError(key, first["input"], allowed[:1].lower() + allowed[1:])
+    return _answer(422, "Setting", refusal.problem, "see /openapi.json")
+
+
+def _answer(status: int, title: str, detail: str, remedy: str) -> Response:
     body = {
         "type": "about:blank",
-        "title": type(error).__name__.removesuffix("Error"),
+        "title": title,
         "status": status,
-        "detail": error.problem,
-        "remedy": error.remedy,
+        "detail": detail,
+        "remedy": remedy,
     }
     headers = {"Retry-After": "5"} if status == 503 else None
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")

@@ -93,7 +93,8 @@ class Board:
         if pilot.live is None:
             raise ModelError(f"service {name!r} has no champion", "run `tidegate retrain`")
         slots = max(round(horizon_s / pilot.live.slot_s), 1)
-        found = pilot.live.forecast(slots, sorted(levels), self.clock.now_s())
+        with self.daemon.turn:  # the forecaster is advanced between two reads, never under one
+            found = pilot.live.forecast(slots, sorted(set(levels)), self.clock.now_s())
         keys = [f"{level:g}" for level in found.levels]
         return {
             "service": name,
@@ -124,7 +125,9 @@ class Board:
         """The decision in force at a moment, with the numbers that decided."""
         pilot = self._pilot(name)
         moment = self.clock.now_s() if at_s is None else at_s
-        row = self.store.decision_at(name, moment)
+        made = [each.at_s for each in pilot.state.recent if each.at_s <= moment]
+        # plans are journalled too: the decision in force is the last tick that changed something
+        row = self.store.decision_at(name, max(made, default=moment))
         table = pilot.state.table
         slot = table.at(moment) if table else None
         return {

@@ -25,21 +25,30 @@ class Observer:
         self.store = store
         self.actuator = actuator
         self.requests = 0
+        self.said = ""
 
     def observe(self) -> tuple[list[RequestRecord], list[UnitEvent]]:
-        """Copy what is new; return it. Holds (returns nothing) when either side is away."""
+        """Copy what is new; return what was stored. Holds when either side is away."""
+        records: list[RequestRecord] = []
+        events: list[UnitEvent] = []
         try:
             request_seq, event_seq = self.store.tier_cursor(self.actuator.tier)
-            records = self._copy_requests(request_seq)
-            events = self._copy_events(event_seq)
+            self._copy_requests(request_seq, records)
+            self._copy_events(event_seq, events)
         except (ActuatorUnavailableError, StoreError) as error:
-            log.warning("not observed: %s", error)
-            return [], []
+            self._say(f"not observed: {error}")
+        else:
+            self.said = ""
         self.requests += len(records)
         return records, events
 
-    def _copy_requests(self, seq: int) -> list[RequestRecord]:
-        copied: list[RequestRecord] = []
+    def _say(self, text: str) -> None:
+        """Once for each cause, not once a tick."""
+        if text != self.said:
+            log.warning("%s", text)
+        self.said = text
+
+    def _copy_requests(self, seq: int, copied: list[RequestRecord]) -> None:
         for _ in range(MAX_BATCHES):
             batch = self.actuator.requests_after(seq, BATCH)
             if not batch:
@@ -49,10 +58,9 @@ class Observer:
             seq = batch[-1].seq
             if len(batch) < BATCH:
                 break
-        return copied
 
-    def _copy_events(self, seq: int) -> list[UnitEvent]:
+    def _copy_events(self, seq: int, copied: list[UnitEvent]) -> None:
         events = list(self.actuator.events_after(seq, BATCH))
         if events:
             self.store.append_unit_events(events)
-        return events
+            copied += events

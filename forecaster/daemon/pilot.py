@@ -11,6 +11,7 @@ import numpy as np
 
 from forecaster.capacity.sizing import Question
 from forecaster.config.settings import Settings
+from forecaster.daemon.floor import floor_table
 from forecaster.daemon.spool import Spool
 from forecaster.demand import offered_work_s
 from forecaster.domain.demand import DemandSeries
@@ -21,7 +22,7 @@ from forecaster.domain.errors import (
     StoreError,
 )
 from forecaster.domain.forecast import QuantileForecast
-from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, TideTable, Verb
 from forecaster.domain.ports import Actuator, Clock
 from forecaster.domain.profile import UnitType
@@ -92,12 +93,22 @@ class Pilot:
         self.question: Question | None = None
         self.data_until_s = 0.0
         self.leads: list[float] = []
-        self.state = PilotState(table=spool.last_table(service.name))
+        self.starts: list[UnitEvent] = []
+        table, plan_id = spool.last_table(service.name)
+        self.state = PilotState(table=table, table_id=plan_id)
 
     def learn_leads(self, events: list[UnitEvent]) -> None:
-        """Take measured lead times from unit events of this service."""
-        own = [event for event in events if event.service == self.service.name]
+        """Take measured lead times from unit events of this service.
+
+        A start is spread over several ticks: the events of a unit are kept until it is ready, and
+        one whose order was not seen is not measured.
+        """
+        own = self.starts + [event for event in events if event.service == self.service.name]
+        born = {event.unit_id for event in own if event.before is UnitState.COLD}
+        own = [event for event in own if event.unit_id in born]
         self.leads = [*self.leads, *lead_times_s(own)][-200:]
+        over = {event.unit_id for event in own if event.after not in WARMING_STATES}
+        self.starts = [event for event in own if event.unit_id not in over]
 
     def policy(self) -> Policy:
         """The rules in force, with the lead as measured."""
@@ -134,14 +145,15 @@ class Pilot:
         steps = ladder(self.question, self.service.limits.max_units, self.work_s)
         fleet = self._observe()
         table = tide_table(forecast, steps, policy, fleet.ready + fleet.warming, self.data_until_s)
-        self.spool.keep_table(table)
         entry = {"kind": "plan", "policy": asdict(policy), "model_id": self.model_id}
-        self.state.table_id = self.store.append_decision(
+        plan_id = self.store.append_decision(
             self.service.name, now_s, entry, table_to_dict(table), False
         )
-        self.store.save_forecast(forecast, self.model_id)
-        self.state.table, self.state.forecast = table, forecast
+        # in force only once it is in the journal: a decision is explained by a recorded plan
+        self.state.table, self.state.table_id, self.state.forecast = table, plan_id, forecast
         self.state.lead_time_s = policy.lead_time_s
+        self.spool.keep_table(table, plan_id)
+        self.store.save_forecast(forecast, self.model_id)
 
     def tick(self) -> Decision | None:
         """Decide once, write the decision down, then act; holds when it cannot decide."""
@@ -151,22 +163,24 @@ class Pilot:
             self.state.note = str(error)
             log.warning("%s: hold: %s", self.service.name, error)
             return None
+        now_s, policy = self.clock.now_s(), self.policy()
         table = self.state.table
         if table is None:
-            self.state.note = "no plan yet: the present fleet is held"
-            return None
-        now_s, policy = self.clock.now_s(), self.policy()
+            if fleet.ready + fleet.warming >= policy.limits.min_units:
+                self.state.note = "no plan yet: the present fleet is held"
+                return None
+            table = floor_table(self.service.name, policy, now_s)
         decision = decide(table, fleet, policy, now_s)
         ordered, note = self._permitted(decision, fleet, now_s)
         inputs = {
             "kind": "tick",
             "now_s": now_s,
-            "plan_id": self.state.table_id,
+            "plan_id": self.state.table_id,  # 0: the floor_table of this entry's policy and time
             "plan_made_s": table.made_s,
             "fleet": fleet_to_dict(fleet),
             "policy": asdict(policy),
         }
-        changed = decision.verb is not Verb.HOLD or not self._same_as_last(decision)
+        changed = ordered or not self._same_as_last(decision)
         if changed:
             self._journal(now_s, inputs, {**decision_to_dict(decision), "note": note}, ordered)
         if ordered:

@@ -27,18 +27,27 @@ class ClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no t
     def __init__(self, inner: BaseTrigger, clock: Clock) -> None:
         self.inner = inner
         self.clock = clock
-        self.last: datetime | None = None
+        self.promised: tuple[datetime, datetime] | None = None
+        self.fired: datetime | None = None
 
     def get_next_fire_time(self, previous_fire_time: Any, now: datetime) -> datetime | None:
-        """Translate the inner trigger's next moment into real time."""
+        """Translate the inner trigger's next moment into real time.
+
+        The real clock may come a moment early: what has fired does not fire again.
+        """
+        if self.promised is not None and previous_fire_time == self.promised[0]:
+            self.fired = self.promised[1]
         virtual_s = self.clock.now_s()
-        virtual = datetime.fromtimestamp(virtual_s, UTC)
-        following = self.inner.get_next_fire_time(self.last, virtual)
+        after = datetime.fromtimestamp(virtual_s, UTC)
+        if self.fired is not None:
+            after = max(after, self.fired + timedelta(microseconds=1))
+        following = self.inner.get_next_fire_time(None, after)
         if following is None:
             return None
-        self.last = following
         delay_s = max(following.timestamp() - virtual_s, 0.0) / self.clock.speed
-        return now + timedelta(seconds=delay_s)
+        due = now + timedelta(seconds=delay_s)
+        self.promised = (due, following)
+        return due
 
 
 def every(seconds: float, clock: Clock, least_real_s: float = 0.2) -> BaseTrigger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -32,6 +33,11 @@ class Daemon:
         One for each service.
     on_requests : callable
         Told every newly observed request record, for live figures.
+
+    Attributes
+    ----------
+    turn : Lock
+        Held while the pilots change: who reads a forecaster takes it.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class Daemon:
         self.on_requests = on_requests
         self.ticks = 0
         self.failures: dict[str, str] = {}
-        self._turn = threading.Lock()
+        self.turn = threading.Lock()
         self.scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
@@ -72,12 +78,12 @@ class Daemon:
         """Stop ordering; the job under way ends first."""
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
-        with self._turn:
+        with self.turn:
             pass
 
     def tick(self) -> None:
         """Observe the world once, then decide and act for every service."""
-        with self._turn:
+        with self.turn:
             records, events = self.observer.observe()
             if records:
                 self.on_requests(records)
@@ -87,13 +93,15 @@ class Daemon:
                 if pilot.state.table is None:
                     self._guarded("replan", pilot, pilot.replan)
                 self._guarded("tick", pilot, pilot.tick)
+                self._remind(pilot)
             self.ticks += 1
 
     def replan(self) -> None:
         """Make a new tide table for every service; the old one holds where that fails."""
-        with self._turn:
+        with self.turn:
             for pilot in self.pilots.values():
                 self._guarded("replan", pilot, pilot.replan)
+        self._catch_up()
 
     def retrain(self) -> None:
         """Choose the champions again."""
@@ -110,9 +118,28 @@ class Daemon:
         """Drop raw requests past their age; journal what waited for the database."""
         try:
             self.store.drop_raw_before(int(self.settings.store.raw_days))
-            self.spool.drain(lambda entry: self.store.append_decision(**entry))
         except StoreError as error:
             log.warning("housekeeping waits: %s", error)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Journal the decisions that were made while the database was away."""
+        try:
+            self.spool.drain(self._journal_once)
+        except StoreError as error:
+            log.warning("the journal waits: %s", error)
+
+    def _journal_once(self, entry: dict[str, Any]) -> None:
+        """Append a spooled decision, unless it went in just before a crash."""
+        found = self.store.decision_at(entry["service"], entry["at_s"])
+        if found is None or found.inputs != entry["inputs"]:
+            self.store.append_decision(**entry)
+
+    def _remind(self, pilot: Pilot) -> None:
+        """A plan that cannot be made again stays in the note of every tick."""
+        why = self.failures.get(f"replan {pilot.service.name}", "")
+        if why:
+            pilot.state.note = "; ".join(filter(None, (pilot.state.note, f"no new plan: {why}")))
 
     def _guarded(self, job: str, pilot: Pilot, work: Callable[[], object]) -> None:
         """Run one job of one service; its failure is said once and holds only that service."""
@@ -124,5 +151,8 @@ class Daemon:
                 log.warning("%s: %s", key, error)
             self.failures[key] = str(error)
             pilot.state.note = str(error)
+        except Exception as error:  # a defect in one service's job: the others go on
+            log.exception("%s", key)
+            self.failures[key] = pilot.state.note = f"defect: {error!r}"
         else:
             self.failures.pop(key, None)

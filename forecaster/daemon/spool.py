@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ import orjson
 from forecaster.domain.plan import TideTable
 from forecaster.planning.journal import table_from_dict, table_to_dict
 
-MAX_SPOOLED = 100_000
-"""Decisions kept while the database is away: ten weeks of one service's ticks."""
+MAX_SPOOLED_BYTES = 256 << 20
+"""Decisions kept while the database is away: weeks of one service's ticks."""
 
 
 class Spool:
@@ -29,46 +31,63 @@ class Spool:
         self.folder = home / "plans"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.journal = home / "journal.jsonl"
+        self._turn = threading.Lock()
 
-    def keep_table(self, table: TideTable) -> None:
-        """Replace the service's table on disk."""
+    def keep_table(self, table: TideTable, plan_id: int) -> None:
+        """Replace the service's table on disk; `plan_id` is its number in the journal."""
         path = self._path(table.service)
         fresh = path.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps(table_to_dict(table)))
+        fresh.write_bytes(orjson.dumps({"plan_id": plan_id, "table": table_to_dict(table)}))
         fresh.replace(path)
 
-    def last_table(self, service: str) -> TideTable | None:
-        """The table that was in force when the daemon last planned; None if there is none."""
+    def last_table(self, service: str) -> tuple[TideTable | None, int]:
+        """The table in force when the daemon last planned and its number; (None, 0) if none."""
         try:
             values = orjson.loads(self._path(service).read_bytes())
-            return table_from_dict(values)
+            return table_from_dict(values["table"]), int(values["plan_id"])
         except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return None, 0
 
     def push(self, entry: dict[str, Any]) -> None:
         """Append a decision that the database could not take; the oldest are kept."""
-        if self.journal.exists() and self.journal.stat().st_size > MAX_SPOOLED * 2048:
-            return
-        with self.journal.open("ab") as file:
-            file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+        with self._turn, self.journal.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > MAX_SPOOLED_BYTES:
+                return
+            if size:
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line  # after one cut short
+            file.write(line)
 
     def drain(self, take: Callable[[dict[str, Any]], object]) -> int:
         """Hand over what was pushed, oldest first; what `take` refuses stays for the next time."""
-        if not self.journal.exists():
-            return 0
-        lines = self.journal.read_bytes().splitlines(keepends=True)
-        taken = 0
+        with self._turn:
+            lines = self._lines()
+        done = taken = 0
         try:
             for line in lines:
                 entry = _parsed(line)
                 if entry is not None:
                     take(entry)
-                taken += 1
+                    taken += 1
+                done += 1
         finally:
-            fresh = self.journal.with_suffix(".new")
-            fresh.write_bytes(b"".join(lines[taken:]))
-            fresh.replace(self.journal)
+            self._forget(done)
         return taken
+
+    def _lines(self) -> list[bytes]:
+        return self.journal.read_bytes().split(b"\n")[:-1] if self.journal.exists() else []
+
+    def _forget(self, lines: int) -> None:
+        """Remove the oldest lines; what was pushed meanwhile stays."""
+        if not lines:
+            return
+        with self._turn:
+            kept = self._lines()[lines:]
+            fresh = self.journal.with_suffix(".new")
+            fresh.write_bytes(b"".join(line + b"\n" for line in kept))
+            fresh.replace(self.journal)
 
     def _path(self, service: str) -> Path:
         digest = hashlib.sha256(service.encode()).hexdigest()[:16]

@@ -22,6 +22,7 @@ from forecaster.api import make_app
 from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.unit_types import model_path
+from forecaster.daemon import schedule
 from forecaster.daemon.board import Board
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
@@ -31,6 +32,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.wiring.profiles import measured
+from forecaster.wiring.signals import shielded
 
 log = logging.getLogger(__name__)
 SETTLE_REAL_S = 1.5
@@ -115,11 +117,11 @@ def serve_tier(
         exit_with_parent=exit_with_parent,
         grace_s=TIER_GRACE_S,
     )
-    handle = start_tier(spec, place.home / "tier.log")
-    try:
+    with ExitStack() as stack:
+        with shielded():
+            handle = start_tier(spec, place.home / "tier.log")
+            stack.callback(handle.stop, TIER_GRACE_S)
         yield handle
-    finally:
-        handle.stop(TIER_GRACE_S)
 
 
 @contextmanager
@@ -156,8 +158,8 @@ def pilot_all(
     )
     board = Board(daemon, store, clock, clock.now_s(), {"version": __version__, **about})
     daemon.on_requests = board.on_requests
-    daemon.start()
     try:
+        daemon.start()
         yield daemon, board
     finally:
         daemon.stop()
@@ -172,7 +174,8 @@ def serve_api(settings: Settings, board: Board) -> Iterator[str]:
     SettingError
         When the port is taken or the host is no address of this machine.
     """
-    listener = bind(settings.api.host, settings.api.port)
+    host = settings.api.host
+    listener = bind("api.port", host, settings.api.port)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
         make_app(board, settings.api.token),
@@ -185,14 +188,27 @@ def serve_api(settings: Settings, board: Board) -> Iterator[str]:
     thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
     thread.start()
     try:
-        yield f"http://{settings.api.host}:{port}"
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:
         server.should_exit = True
         thread.join(3.0)
         listener.close()
 
 
-def bind(host: str, port: int) -> socket.socket:
+def refuse_early(settings: Settings) -> None:
+    """Refuse what would be refused later, before anything is started.
+
+    Raises
+    ------
+    SettingError
+        For a port that is taken and for a schedule that is none.
+    """
+    schedule.cron(settings.retrain.cron, SystemClock())
+    for key, each in (("api", settings.api), ("tier", settings.tier)):
+        bind(f"{key}.port", each.host, each.port).close()
+
+
+def bind(key: str, host: str, port: int) -> socket.socket:
     """A listening socket, or one clear refusal."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -203,7 +219,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SettingError(
-            "api.port", port, f"cannot listen on {host}: {error.strerror}", "set another port, or 0"
+            key, port, f"cannot listen on {host}: {error.strerror}", "set another port, or 0"
         ) from error
     return listener
 

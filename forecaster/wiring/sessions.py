@@ -14,7 +14,7 @@ import orjson
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle
 from forecaster.clock import SystemClock
-from forecaster.config import Settings, load_unit_type
+from forecaster.config import Settings
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, TidegateError
 from forecaster.domain.profile import UnitType
@@ -26,11 +26,12 @@ from forecaster.wiring.running import (
     Running,
     Say,
     pilot_all,
+    refuse_early,
     serve_api,
     serve_tier,
     unit_types,
 )
-from forecaster.wiring.stores import ensure_home, open_store
+from forecaster.wiring.stores import ensure_home, open_store, sole_use, stop_leftover
 
 
 @dataclass(slots=True)
@@ -94,10 +95,13 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
     """A fresh database with two weeks of a sample that ends now, and trained champions."""
     now_s = time.time()
     base = ensure_home(settings)
-    home = demo.fresh_home(base)
     wanted = demo.demo_settings(settings, now_s)
-    say("starting the database")
-    with open_store(wanted, home) as store:
+    refuse_early(wanted)
+    with sole_use(base), ExitStack() as stack:
+        say("starting the database")
+        stop_leftover(base / "demo")
+        home = demo.fresh_home(base)
+        store = stack.enter_context(open_store(wanted, home))
         units = demo.with_lead(unit_types(wanted, base / "profiles", say))
         samples = demo.make_samples(wanted, units)
         now_s = time.time()
@@ -116,6 +120,7 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
 @contextmanager
 def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
     """The configured services at the speed of the clock."""
+    refuse_early(settings)
     home = ensure_home(settings)
     say("opening the store")
     with open_store(settings) as store:
@@ -150,7 +155,7 @@ def attached(settings: Settings) -> Iterator[str]:
         actuator = stack.enter_context(OnnxTierActuator(control_socket(home)))
         tier_url = actuator.stats()["url"]
         store = stack.enter_context(open_store(settings))
-        units = {each.name: load_unit_type(settings.models, each.unit) for each in settings.service}
+        units = unit_types(settings, home / "profiles", lambda text: None)
         train_missing(store, settings, time.time(), lambda text: None)
         place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}

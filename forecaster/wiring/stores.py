@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from forecaster.config import Settings
 from forecaster.config.load import state_home
 from forecaster.domain.errors import StoreError
 from forecaster.store import EmbeddedServer, Store
+from forecaster.store.binaries import Account, server_home
+from forecaster.wiring.signals import shielded
 
 
 @contextmanager
@@ -29,9 +33,45 @@ def open_store(settings: Settings, home: Path | None = None) -> Iterator[Store]:
             yield store
         return
     folder = home or ensure_home(settings)
-    with EmbeddedServer(folder) as server, Store.open(server.dsn) as store:
+    with ExitStack() as stack:
+        with shielded():
+            server = stack.enter_context(EmbeddedServer(folder))
+        store = stack.enter_context(Store.open(server.dsn))
         store.migrate()
         yield store
+
+
+def stop_leftover(home: Path) -> None:
+    """Stop the embedded server that a killed process left in `home`, if there is one."""
+    if not home.exists():
+        return
+    lock = server_home(home, Account.here()) / "data" / "postmaster.pid"
+    if lock.exists():
+        with shielded(), suppress(StoreError), EmbeddedServer(home):
+            pass  # joined as its last user: leaving stops it
+
+
+@contextmanager
+def sole_use(home: Path) -> Iterator[None]:
+    """Keep a second demo out of `home` while one runs; the kernel forgets it however that one ends.
+
+    Raises
+    ------
+    StoreError
+        When another process holds it.
+    """
+    held = os.open(home / "demo.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise StoreError(
+            f"another demo runs in {home}", "stop it, or set TIDEGATE_HOME to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def ensure_home(settings: Settings) -> Path:
