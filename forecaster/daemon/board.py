@@ -23,7 +23,6 @@ from forecaster.planning.tide import rounded
 from forecaster.store import Store
 
 DAY_S = 86_400.0
-CHART_STEP_S = 300.0
 LOOK_BACK_S = 30 * DAY_S
 """Units older than this are not looked for when events are added up."""
 
@@ -161,9 +160,10 @@ class Board:
     def tide(self, name: str, past_s: float = DAY_S, coming_s: float = DAY_S) -> dict[str, Any]:
         """The picture: load behind and ahead, units behind and ahead, on one time axis."""
         pilot, now_s = self._pilot(name), self.clock.now_s()
-        begin_s = (now_s - past_s) // CHART_STEP_S * CHART_STEP_S
-        end_s = (now_s - pilot.settle_s) // CHART_STEP_S * CHART_STEP_S
-        chart: dict[str, Any] = {"service": name, "now_s": now_s, "step_s": CHART_STEP_S}
+        step_s = pilot.settings.retrain.slot_s
+        begin_s = (now_s - past_s) // step_s * step_s
+        end_s = (now_s - pilot.settle_s) // step_s * step_s
+        chart: dict[str, Any] = {"service": name, "now_s": now_s, "step_s": step_s}
         chart["observed"] = self._observed(pilot, begin_s, end_s)
         chart["units"] = self._unit_counts(name, begin_s, now_s)
         if pilot.state.forecast is not None and pilot.state.table is not None:
@@ -179,7 +179,7 @@ class Board:
                 pilot.service.name,
                 from_s=begin_s,
                 to_s=end_s,
-                slot_s=CHART_STEP_S,
+                slot_s=pilot.settings.retrain.slot_s,
                 log_sample=pilot.service.log_sample,
             )
         except DataError:

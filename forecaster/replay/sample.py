@@ -17,7 +17,7 @@ from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.calendar import Calendar
 
 DAY_S = 86_400
-BUMPS = ((9.6, 1.5, 0.62), (11.2, 1.6, 0.50), (15.2, 2.3, 0.92), (20.6, 1.9, 0.52))
+BUMPS = ((10.4, 1.5, 0.80), (15.0, 1.6, 0.92), (20.4, 1.5, 0.34))
 """(local hour of the middle, width in hours, height) of the day's humps."""
 TROUGH = 0.07
 WEEKEND = (0.62, 0.55)

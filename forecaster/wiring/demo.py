@@ -33,7 +33,9 @@ HISTORY_DAYS = 14
 SPEED = 240.0
 """A day in six minutes."""
 PEAK_UNITS = 5.0
-MAX_UNITS = 7
+MAX_UNITS = 8
+LEVEL = 0.98
+"""Load quantile to plan for: a log of one request in 240 is noisy, and so are two shared cores."""
 MORNING_SOON_H = 4.0
 """Local hour at which the demo's users are when it starts: the morning is near."""
 TRAFFIC_GRACE_S = 6.0
@@ -72,12 +74,20 @@ def demo_settings(settings: Settings, now_s: float) -> Settings:
         timezone=timezone,
         log_sample=1 / SPEED,
     )
-    planner = settings.planner.model_copy(update={"tick_s": 60.0, "replan_s": 300.0})
+    planner = settings.planner.model_copy(
+        update={"tick_s": 60.0, "replan_s": 300.0, "level": LEVEL}
+    )
     tier = settings.tier.model_copy(
         update={"max_units": max(settings.tier.max_units, MAX_UNITS + 3)}
     )
     return settings.model_copy(
-        update={"service": (chat, classify), "planner": planner, "tier": tier}
+        update={
+            "service": (chat, classify),
+            "planner": planner,
+            "tier": tier,
+            # a log of one request in 240 needs longer slots to tell load from noise
+            "retrain": settings.retrain.model_copy(update={"slot_s": 900.0}),
+        }
     )
 
 

@@ -9,6 +9,8 @@ const percent = (x, digits = 1) => (x === null || x === undefined ? "–" : (100
 const number = (x, digits = 3) => (x === null || x === undefined ? "–" : Number(x.toPrecision(digits)).toString());
 const milli = (s) => (s === null || s === undefined ? "–" : (1000 * s).toFixed(s < 0.1 ? 1 : 0) + " ms");
 
+const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+
 function offsetOf(zone, timeS) {
   // seconds to add to UTC for wall-clock time in `zone`
   try {
@@ -73,9 +75,9 @@ function traces() {
   const sum = (a, b) => a.map((v, i) => v + b[i]);
   const units = t.units, begin = units.start_s, step = units.step_s;
   const warming = sum(units.ready, units.warming), all = sum(warming, units.draining);
-  found.push(steps(begin, step, all, { fillcolor: "rgba(143,163,184,.75)", name: "draining" }));
+  found.push(steps(begin, step, all, { fillcolor: dark() ? "#55677a" : "#b4c0cd", name: "draining" }));
   found.push(steps(begin, step, warming, { fillcolor: "#f2b134", name: "warming" }));
-  found.push(steps(begin, step, units.ready, { fillcolor: "rgba(47,111,196,.7)", name: "ready" }));
+  found.push(steps(begin, step, units.ready, { fillcolor: dark() ? "#2f5f9e" : "#7fa9de", name: "ready" }));
   if (t.plan) {
     const runs = t.plan.runs.filter((r) => r.start_s < t.now_s + COMING_S);
     const x = runs.map((r) => wall(Math.max(r.start_s, t.now_s))), y = runs.map((r) => r.hold);
@@ -98,8 +100,7 @@ function traces() {
 
 function drawTide() {
   if (!tide || !window.Plotly || !service() || tide.service !== service().name) return;
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const ink = dark ? "#9aa7b5" : "#5b6878", line = dark ? "#2b3744" : "#dde3ea";
+  const ink = dark() ? "#9aa7b5" : "#5b6878", line = dark() ? "#2b3744" : "#dde3ea";
   const tops = [...tide.observed.rate_rps, ...(tide.forecast ? tide.forecast["q0.95"] : [])].filter((v) => v !== null);
   const most = Math.max(tide.plan ? tide.plan.peak_units : 1, ...tide.units.ready, 1);
   const now = wall(tide.now_s);
@@ -108,7 +109,7 @@ function drawTide() {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 },
     xaxis: { range: [wall(tide.now_s - PAST_S), wall(tide.now_s + COMING_S)], gridcolor: line, tickformat: "%H:%M\n%a %d" },
     yaxis: { title: { text: "units" }, side: "right", range: [0, most * 1.2], dtick: Math.ceil(most / 8), gridcolor: line, zeroline: false },
-    yaxis2: { title: { text: "requests/s" }, overlaying: "y", side: "left", range: [0, 1.15 * Math.max(...tops, 1e-6)], showgrid: false, zeroline: false },
+    yaxis2: { title: { text: "requests/s" }, overlaying: "y", side: "left", tickmode: "auto", nticks: 7, range: [0, 1.15 * Math.max(...tops, 1e-6)], showgrid: false, zeroline: false },
     shapes: [{ type: "line", x0: now, x1: now, yref: "paper", y0: 0, y1: 1, line: { color: ink, width: 1.5, dash: "dash" } }],
     annotations: [{ x: now, yref: "paper", y: 1, text: "now", showarrow: false, xanchor: "left", xshift: 4, font: { color: ink } }],
   }, { displayModeBar: false, responsive: true });
