@@ -18,6 +18,7 @@ from forecaster.domain.demand import DemandSeries
 from forecaster.domain.errors import (
     ActuatorUnavailableError,
     CapacityDeniedError,
+    DataError,
     ModelError,
     StoreError,
 )
@@ -41,6 +42,8 @@ from forecaster.store import Store
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
+USUAL_S = 14 * DAY_S
+"""How far back the usual rate of an hour is looked for when a slot is empty."""
 FAILURES_BEFORE_HOLD = 3
 HOLD_AFTER_FAILURES_S = 600.0
 
@@ -202,6 +205,7 @@ class Pilot:
         self.live = LiveForecaster(calibrated, series, self.service.calendar)
         self.model_id = row.model_id
         self._learn_load(series)
+        self._learn_until(series)
 
     def _advance(self, now_s: float) -> None:
         row = self.store.live_model(self.service.name)
@@ -210,11 +214,25 @@ class Pilot:
         live = self._live()
         until_s = (now_s - self.settle_s) // live.slot_s * live.slot_s
         if until_s > live.end_s:
-            # look back a day: a gap can only be told from zero beside the usual rate
-            series = self._series(live.end_s - DAY_S, until_s)
+            series = self._recent(live, until_s)
             fresh = series.arrivals[round((live.end_s - series.start_s) / live.slot_s) :]
             live.advance(fresh)
+            self._learn_until(series)
+
+    def _recent(self, live: LiveForecaster, until_s: float) -> DemandSeries:
+        """The last day, or more of it where a slot is empty.
+
+        Zero and silence are told apart beside the same hour of many days: a long outage is the
+        usual rate of its own day.
+        """
+        try:
+            series = self._series(max(live.end_s - DAY_S, live.start_s), until_s)
             self._learn_load(series)
+            if series.arrivals.all():
+                return series
+        except DataError:
+            log.debug("%s: no request for a day", self.service.name)
+        return self._series(max(live.end_s - USUAL_S, live.start_s), until_s)
 
     def _series(self, from_s: float | None, until_s: float | None = None) -> DemandSeries:
         slot_s = self.settings.retrain.slot_s
@@ -232,6 +250,8 @@ class Pilot:
             Question(self.unit, self.service.slo, series.mix, max(series.dispersion, 1.0))
         )
         self.work_s = offered_work_s(series.mix, self.unit.profile)
+
+    def _learn_until(self, series: DemandSeries) -> None:
         measured = np.flatnonzero(np.isfinite(series.arrivals))
         if measured.size:
             end_s = series.start_s + series.slot_s * float(measured[-1] + 1)

@@ -1,0 +1,174 @@
+"""A daemon in a world moved by hand: real database, fake time, a tier in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actuators.dry_run import DryRunActuator
+from forecaster.capacity.sizing import Question, capacity_rps
+from forecaster.config import Settings
+from forecaster.config.settings import (
+    PlannerSettings,
+    RetrainSettings,
+    ServiceSettings,
+    SloSettings,
+)
+from forecaster.daemon.board import Board
+from forecaster.daemon.observer import Observer
+from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.service import Daemon
+from forecaster.daemon.spool import Spool
+from forecaster.daemon.training import retrain_service
+from forecaster.domain.demand import RequestBatch, TokenMix
+from forecaster.domain.units import Fleet, RequestRecord
+from forecaster.replay.sample import Sample, between
+from forecaster.store import Store
+from tests.integration.tier_helpers import LLAMA_TYPE
+
+CHAT = "chat"
+START_S = 1_767_657_600.0  # 2026-01-06 00:00 UTC, a Tuesday
+HISTORY_S = 9 * 86_400.0
+TICK_S, REPLAN_S = 300.0, 1800.0
+LEAD_S = 200.0
+LOG_SAMPLE = 1 / 400
+SLO = SloSettings(ttft_p99_s=1.0, tpot_p99_s=0.1)
+MIX = TokenMix.of(48, 24, scv=0.6)
+
+
+class HandClock:
+    """Time that passes when it is told to."""
+
+    speed = 1.0
+
+    def __init__(self, now_s: float = START_S) -> None:
+        self.now = now_s
+
+    def now_s(self) -> float:
+        return self.now
+
+
+def settings(**service: Any) -> Settings:
+    chat = {
+        "name": CHAT,
+        "unit": "tiny-llama",
+        "slo": SLO,
+        "max_units": 8,
+        "log_sample": LOG_SAMPLE,
+    }
+    return Settings(
+        service=(ServiceSettings(**chat | service),),
+        planner=PlannerSettings(tick_s=TICK_S, replan_s=REPLAN_S),
+        retrain=RetrainSettings(members=("profile", "ridge"), slot_s=600),
+    )
+
+
+def sample(peak_units: int = 5) -> Sample:
+    carried = capacity_rps(
+        Question(LLAMA_TYPE, settings().service[0].service().slo, MIX), peak_units
+    )
+    return Sample(CHAT, 0.85 * carried * LOG_SAMPLE, 48, 24)
+
+
+def records(
+    batch: RequestBatch, tier: str = "", unit: str = "u", from_seq: int = 1
+) -> list[RequestRecord]:
+    columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens)
+    rows = enumerate(zip(*columns, strict=True), from_seq)
+    return [
+        RequestRecord(tier, seq, batch.service, float(t), int(p), int(n), 0.1, 0.01, 0.4, unit, 200)
+        for seq, (t, p, n) in rows
+    ]
+
+
+def learn(store: Store, end_s: float = START_S) -> None:
+    """Nine days that end at `end_s`, and a champion trained on them."""
+    store.append_tier_requests(records(between(sample(), end_s - HISTORY_S, end_s), "history"))
+    chosen = settings()
+    retrain_service(store, chosen.service[0].service(), chosen.retrain, end_s)
+
+
+@dataclass
+class World:
+    store: Store
+    home: Path
+    clock: HandClock
+    tier: DryRunActuator
+    settings: Settings = field(default_factory=settings)
+    last_plan_s: float = -1e18
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """A new daemon, as after a crash: it knows what is on disk and in the database."""
+        self.spool = Spool(self.home)
+        self.pilot = Pilot(
+            self.settings.service[0].service(),
+            LLAMA_TYPE,
+            self.settings,
+            store=self.store,
+            actuator=self.tier,
+            clock=self.clock,
+            spool=self.spool,
+            settle_s=60.0,
+        )
+        self.daemon = Daemon(
+            self.settings,
+            store=self.store,
+            clock=self.clock,
+            spool=self.spool,
+            pilots=[self.pilot],
+            observer=Observer(self.store, self.tier),
+        )
+        self.board = Board(self.daemon, self.store, self.clock, self.clock.now, {"version": "test"})
+        self.daemon.on_requests = self.board.on_requests
+
+    def step(self, seconds: float = TICK_S) -> Fleet:
+        """Let time pass, send what arrives in it, tick, and replan when that is due."""
+        before = self.clock.now
+        self.clock.now += seconds
+        for record in records(between(sample(), before, self.clock.now)):
+            if not self.tier.unavailable:
+                self.tier.push_request(record)
+        if self.clock.now - self.last_plan_s >= REPLAN_S:
+            self.last_plan_s = self.clock.now - 1.0
+            self.clock.now -= 1.0  # the two jobs never share a microsecond
+            self.daemon.replan()
+            self.clock.now += 1.0
+        self.daemon.tick()
+        return self.fleet()
+
+    def steps(self, count: int) -> Iterator[Fleet]:
+        for _ in range(count):
+            yield self.step()
+
+    def fleet(self) -> Fleet:
+        away, self.tier.unavailable = self.tier.unavailable, False
+        fleet = self.tier.observe(CHAT)
+        self.tier.unavailable = away
+        return fleet
+
+    @property
+    def supply(self) -> int:
+        fleet = self.fleet()
+        return fleet.ready + fleet.warming
+
+    @property
+    def note(self) -> str:
+        return self.pilot.state.note
+
+    @property
+    def hour(self) -> float:
+        return (self.clock.now - START_S) / 3600
+
+
+def world(store: Store, home: Path, at_h: float = 0.0, **service: Any) -> World:
+    """A world at `at_h` o'clock of the day after the history; requests up to then are stored."""
+    clock = HandClock(START_S + at_h * 3600)
+    if at_h:
+        store.append_tier_requests(records(between(sample(), START_S, clock.now), "morning"))
+    tier = DryRunActuator(clock, [CHAT], lead_time_s=LEAD_S, drain_time_s=30.0, max_units_total=10)
+    return World(store, home, clock, tier, settings(**service))

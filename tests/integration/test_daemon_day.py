@@ -1,0 +1,76 @@
+"""A day of the daemon: the tide comes in before the morning and goes out at night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from forecaster.daemon.floor import floor_table
+from forecaster.domain.plan import TideTable
+from forecaster.planning.journal import (
+    decision_to_dict,
+    policy_from_dict,
+    replay_decision,
+    table_from_dict,
+)
+from forecaster.store import Store
+from forecaster.store.rows import DecisionRow
+from tests.integration.daemon_world import CHAT, LEAD_S, START_S, learn, world
+
+
+def replayed(row: DecisionRow, plans: dict[int, TideTable]) -> bytes:
+    """The journal entry's output, decided again from its inputs."""
+    policy, now_s = policy_from_dict(row.inputs["policy"]), row.inputs["now_s"]
+    table = plans.get(row.inputs["plan_id"]) or floor_table(row.service, policy, now_s)
+    assert table.made_s == row.inputs["plan_made_s"]
+    again = decision_to_dict(replay_decision(row.inputs, table))
+    return orjson.dumps(again | {"note": row.output["note"]})
+
+
+def test_a_day(store: Store, tmp_path: Path) -> None:
+    learn(store)
+    day = world(store, tmp_path, min_units=1, max_units=8)
+    ready: dict[float, int] = {}
+    short = 0
+    for fleet in day.steps(24 * 12):
+        ready[round(day.hour, 3)] = fleet.ready
+        table = day.pilot.state.table
+        assert table is not None
+        slot = table.at(day.clock.now)
+        assert slot.hold_units >= min(slot.need_units, 8)
+        short += fleet.ready < min(slot.need_units, 8)
+        assert fleet.ready + fleet.warming >= 1
+        assert fleet.ready + fleet.warming <= 8
+        assert day.note == ""
+    assert min(ready[h] for h in ready if h > 1) >= 1
+
+    night, noon, late = ready[4.0], ready[15.0], ready[24.0]
+    assert night <= 2
+    assert noon >= 4
+    assert late < noon
+    assert short <= 3, "units must be ready when their slot comes, not after"
+    first = next(h for h in ready if h > 4 and ready[h] > night)
+    assert 5 < first < 9, "the first morning unit is ready before the working day"
+
+    rows = store.decisions(CHAT, 10_000)
+    plans = {r.decision_id: table_from_dict(r.output) for r in rows if r.inputs["kind"] == "plan"}
+    ticks = [r for r in rows if r.inputs["kind"] == "tick"]
+    assert len(plans) >= 47
+    ordered = [row for row in ticks if row.ordered]
+    assert {row.output["verb"] for row in ordered} == {"prewarm", "drain"}
+    assert 8 <= len(ordered) <= 60, "orders follow the tide, not the noise"
+    for row in ticks:
+        assert row.inputs["plan_id"] in plans
+        assert replayed(row, plans) == orjson.dumps(row.output)
+
+    made = [event for event in store.unit_events(CHAT, 0, 4e9) if event.after == "ready"]
+    assert len(made) >= noon
+    assert day.pilot.leads == pytest.approx([LEAD_S] * len(made))
+    slots = store.slots(CHAT, START_S)
+    assert int(slots.arrivals.sum()) == day.daemon.observer.requests
+    figures = day.board.service(CHAT)["served"]
+    assert figures["requests"] == figures["inside"] == day.daemon.observer.requests
+    paid = day.board.ledger(CHAT)
+    assert 0.2 < paid["saved_share"] < 0.9
