@@ -293,7 +293,7 @@ def test_a_token_guards_everything_but_health(noon: World) -> None:
             assert CHAT not in refused.text
         assert client.get("/healthz").text == "ok\n"
         assert client.get("/readyz").status_code == 200
-        wrong = ["", "Bearer", f"bearer {TOKEN}", f"Bearer {TOKEN} ", f"Bearer {TOKEN}x",
+        wrong = ["", "Bearer", f"bearer {TOKEN}", f"Bearer {TOKEN}x",
                  f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN]  # fmt: skip
         for given in wrong:
             answer = client.get("/v1/services", headers={"Authorization": given})

@@ -1,0 +1,153 @@
+"""`tidegate run --demo` as a user starts, uses and stops it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.integration.run_helpers import Tidegate, left_by, nothing_left, ready
+from tests.integration.tier_helpers import until
+
+DEMO = ("run", "--demo", "--api-port", "0", "--tier-port", "0")
+STOPPED_WITHIN_S = 20.0
+"""Ten seconds are promised; a loaded test machine gets twice that."""
+
+
+@pytest.fixture(scope="module")
+def home(open_folder: Callable[[], Path]) -> Path:
+    return open_folder()
+
+
+@pytest.fixture(scope="module")
+def measured_home(open_folder: Callable[[], Path]) -> Path:
+    """One home for every start that is stopped: its units are measured once."""
+    return open_folder()
+
+
+@pytest.fixture(scope="module")
+def demo(home: Path) -> Iterator[Tidegate]:
+    with Tidegate(home, *DEMO, "--format", "json") as running:
+        yield running
+        began = running.send(signal.SIGINT)
+        assert running.ended() == 0, running.said
+        assert time.monotonic() - began < STOPPED_WITHIN_S
+        last = [line for line in "".join(running.out).split("\n}\n")[1].splitlines() if line]
+        sent, answered = re.findall(r"requests: (\d+) sent, (\d+) answered$", last[0])[0]
+        assert sent == answered
+        for line, service in zip(last[1:], ("chat", "classify"), strict=True):
+            assert re.match(rf"{service}: \d+ requests, .* inside the SLO, .* unit-hours", line)
+        assert "Traceback" not in running.said
+        assert "Exception ignored" not in running.said
+        nothing_left(home)
+
+
+def test_one_json_document_says_where_everything_is(demo: Tidegate) -> None:
+    found = demo.document()
+    assert set(found) == {"url", "tier_url", "services", "units", "seconds"}
+    assert found["services"] == ["chat", "classify"]
+    assert set(found["units"]) == {"chat", "classify"}
+    assert demo.err == []
+
+
+def test_units_get_ready_and_requests_are_answered(demo: Tidegate) -> None:
+    url = demo.document()["url"]
+    until(ready(url), "a ready unit of every service", 60.0)
+    assert httpx.get(f"{url}/readyz").text == "ready\n"
+
+    def served() -> bool:
+        services = httpx.get(f"{url}/v1/services", timeout=20.0).json()["services"]
+        return all(each["served"]["requests"] > 0 for each in services)
+
+    until(served, "answered requests in the figures", 60.0)
+    overview = httpx.get(f"{url}/v1/services").json()
+    assert overview["demo"] is True
+    assert overview["speed"] == 240
+    for each in overview["services"]:
+        assert each["note"] == ""
+        assert each["champion"]
+        why = httpx.get(f"{url}/v1/services/{each['name']}/explain").json()["why"]
+        assert why
+
+
+def test_a_real_completion_by_a_real_client(demo: Tidegate) -> None:
+    found = demo.document()
+    until(ready(found["url"]), "ready units", 60.0)
+    with openai.OpenAI(base_url=found["tier_url"] + "/v1", api_key="-", timeout=60) as client:
+        answer = client.completions.create(
+            model="chat", prompt="the tide", max_tokens=8, temperature=0
+        )
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == 8
+        streamed = client.completions.create(
+            model="chat", prompt="the tide", max_tokens=8, temperature=0, stream=True
+        )
+        assert "".join(part.choices[0].text for part in streamed if part.choices) == (
+            answer.choices[0].text
+        )
+
+
+def test_a_second_demo_of_the_same_home_is_refused_and_harms_nothing(
+    demo: Tidegate, home: Path
+) -> None:
+    url = demo.document()["url"]
+    with Tidegate(home, *DEMO) as second:
+        assert second.ended() == 1
+        assert f"error: another demo runs in {home}; stop it" in second.said
+    assert httpx.get(f"{url}/v1/services", timeout=20.0).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "starting the database",
+        "measuring one unit of tiny-llama",
+        "measuring one unit of mlp-classifier",
+        "ingested ",
+        "trained classify",
+        "starting the serving tier",
+    ],
+)
+def test_a_stop_at_any_moment_of_the_start_leaves_nothing(moment: str, measured_home: Path) -> None:
+    with Tidegate(measured_home, *DEMO) as running:
+        running.line(moment)
+        began = running.send(signal.SIGTERM)
+        assert running.ended() in {0, 130}, running.said
+        assert time.monotonic() - began < STOPPED_WITHIN_S
+    assert "Traceback" not in running.said
+    assert "stopped while starting" in running.said
+    nothing_left(measured_home)
+
+
+def test_a_stop_before_anything_began_leaves_nothing(open_folder: Callable[[], Path]) -> None:
+    place = open_folder()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Tidegate(place, *DEMO) as running:
+            running.send(number)
+            status = running.ended()
+            assert status in {0, 130, -signal.SIGTERM, -signal.SIGINT}, running.said
+        nothing_left(place)
+
+
+def test_after_a_kill_the_next_demo_works_and_leaves_nothing(
+    open_folder: Callable[[], Path],
+) -> None:
+    place = open_folder()
+    with Tidegate(place, *DEMO, "--format", "json") as first:
+        first.document()
+        first.send(signal.SIGKILL)
+        assert first.ended() == -signal.SIGKILL
+    assert left_by(place), "the database outlives its parent: that is what is cleaned up"
+    with Tidegate(place, *DEMO, "--format", "json") as second:
+        url = second.document()["url"]
+        until(ready(url), "ready units", 60.0)
+        second.send(signal.SIGTERM)
+        assert second.ended() == 0, second.said
+    assert "Traceback" not in second.said
+    nothing_left(place)
