@@ -19,6 +19,18 @@ class TidegateError(Exception):
         self.remedy = remedy
         super().__init__(f"{problem}; {remedy}" if remedy else problem)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes whole, whatever the constructor asks for."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[TidegateError], args: tuple[object, ...], state: dict[str, object]
+) -> TidegateError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class SettingError(TidegateError):
     """The operator set something out of range: key, value, range and remedy."""

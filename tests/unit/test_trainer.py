@@ -1,0 +1,33 @@
+"""Training in a process of its own: the same verdict, the same refusals."""
+
+import numpy as np
+import pytest
+
+from forecaster.daemon.trainer import BackgroundTrainer
+from forecaster.domain.demand import DemandSeries, TokenMix
+from forecaster.domain.errors import ModelError, TooLittleHistoryError
+from forecaster.domain.service import CalendarSpec
+from forecaster.seasonal.training import train
+
+
+def series(days: int) -> DemandSeries:
+    t = np.arange(days * 48)
+    y = np.random.default_rng(0).poisson(40 + 30 * np.sin(2 * np.pi * t / 48)).astype(float)
+    return DemandSeries("s", 1_735_689_600.0, 1800.0, y, y, y, TokenMix.of(1, 1), 1.0)
+
+
+def test_the_verdict_is_that_of_train() -> None:
+    found = BackgroundTrainer()(series(8), CalendarSpec(), ("ridge",))
+    assert found == train(series(8), CalendarSpec(), ("ridge",))
+
+
+def test_refusals_come_through() -> None:
+    with pytest.raises(TooLittleHistoryError, match="72"):
+        BackgroundTrainer()(series(1), CalendarSpec(), ("ridge",))
+
+
+def test_a_stopped_trainer_trains_no_more() -> None:
+    trainer = BackgroundTrainer()
+    trainer.stop()
+    with pytest.raises(ModelError, match="given up"):
+        trainer(series(8), CalendarSpec(), ("ridge",))
