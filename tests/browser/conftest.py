@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.integration.run_helpers import Tidegate, nothing_left, ready
+from tests.integration.tier_helpers import until
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"Debian's chromium is not at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str]:
+    """Address of a running demo, every service with a ready unit."""
+    home = open_folder()
+    demo = ("run", "--demo", "--api-port", "0", "--tier-port", "0", "--format", "json")
+    with Tidegate(home, *demo) as running:
+        url = running.document()["url"]
+        until(ready(url), "a ready unit of every service", 60.0)
+        yield url
+        running.process.terminate()
+        assert running.ended() == 0, running.said
+        nothing_left(home)

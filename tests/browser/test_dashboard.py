@@ -1,0 +1,171 @@
+"""The dashboard of a running demo, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.browser
+NUMBER = re.compile(r"\d")
+WITHIN_MS = 20_000
+
+
+@contextmanager
+def opened(browser: Browser, url: str, path: str = "/", **screen: object) -> Iterator[Page]:
+    """A page that must stay without complaint and must ask nobody but the daemon."""
+    complaints: list[str] = []
+    context = browser.new_context(**screen)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(WITHIN_MS)
+    page.on("console", lambda said: complaints.append(said.text) if said.type in BAD else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url) else None)
+    page.on(
+        "response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 400 else None
+    )
+
+    def foreign(address: str) -> bool:
+        return not address.startswith((url + "/", "data:", "blob:"))
+
+    page.goto(url + path, wait_until="load")
+    expect(page.locator("#chart .main-svg").first).to_be_visible(timeout=WITHIN_MS)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+BAD = {"error", "warning"}
+
+
+@pytest.fixture
+def page(browser: Browser, dashboard: str) -> Iterator[Page]:
+    with opened(browser, dashboard) as found:
+        yield found
+
+
+def test_the_cards_are_filled_with_the_figures_of_the_api(page: Page, dashboard: str) -> None:
+    for card in ("units", "slo", "saved", "load"):
+        expect(page.locator(f"#{card}")).to_have_text(NUMBER)
+    expect(page.locator("#units-detail")).to_have_text(re.compile(r"need \d+, hold \d+"))
+    expect(page.locator("#slo-detail")).to_have_text(
+        re.compile(r"\d+ requests, TTFT p99 .* of 1000 ms")
+    )
+    expect(page.locator("#saved-detail")).to_have_text(
+        re.compile(r"unit-hours, static peak of \d+")
+    )
+    expect(page.locator("#load-detail")).to_have_text(re.compile(r"planned for [\d.]+ /s"))
+    expect(page.locator("#clock")).to_have_text(re.compile(r"a day passes in \d+ minutes"))
+    expect(page.locator("#about")).to_contain_text("Tidegate")
+    expect(page.locator("#problem")).to_be_hidden()
+    chat = httpx.get(f"{dashboard}/v1/services/chat", timeout=20.0).json()
+    expect(page.locator("#load-detail")).to_contain_text(chat["champion"])
+
+
+def test_the_chart_shows_load_units_and_plan(page: Page) -> None:
+    expect(page.locator("#chart .scatterlayer .trace")).not_to_have_count(0)
+    names = page.evaluate("document.getElementById('chart').data.map((t) => t.name)")
+    assert {"ready", "warming", "draining", "planned units", "forecast", "load"} <= set(names)
+    drawn = page.evaluate(
+        "document.getElementById('chart').data.find((t) => t.name === 'load').y.filter(Boolean).length"
+    )
+    assert drawn > 20
+    rows = page.locator("#table tbody tr")
+    page.locator("summary").click()
+    assert rows.count() >= 3
+
+
+def test_figures_and_clock_move_without_a_reload(page: Page) -> None:
+    before = page.locator("#clock").text_content()
+    expect(page.locator("#clock")).not_to_have_text(before or "")
+    saved = page.locator("#saved-detail").text_content()
+    expect(page.locator("#saved-detail")).not_to_have_text(saved or "")
+
+
+def test_the_units_figure_follows_an_order(page: Page, dashboard: str) -> None:
+    """What the card says is what the API says, whenever it changes."""
+    says = "document.getElementById('units').textContent"
+    page.wait_for_function(
+        f"""async () => {{
+          const found = await (await fetch('/v1/services/chat')).json();
+          return {says}.startsWith(String(found.units.ready));
+        }}"""
+    )
+    page.evaluate("document.getElementById('units').textContent = 'stale'")
+    expect(page.locator("#units")).to_have_text(NUMBER)
+
+
+def test_services_are_switched_with_the_keyboard_alone(page: Page) -> None:
+    first, second = page.locator("#services button").all()
+    expect(first).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Tab")
+    expect(first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(second).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(second).to_have_attribute("aria-pressed", "true")
+    expect(first).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#slo-detail")).to_have_text(re.compile(r"latency p99 .* of 250 ms"))
+    assert page.url.endswith("?service=classify")
+    page.wait_for_function("tide.service === 'classify'")
+    expect(second).to_be_focused()
+    page.reload()
+    expect(page.locator("#services button").nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_click_on_the_chart_says_why(page: Page) -> None:
+    picked = page.locator("#picked")
+    expect(picked).to_have_text(re.compile("Click a slot"))
+    area = page.locator("#chart .nsewdrag").first.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + 0.8 * area["width"], area["y"] + 0.5 * area["height"])
+    page.mouse.click(area["x"] + 0.8 * area["width"], area["y"] + 0.5 * area["height"])
+    expect(picked).to_have_text(re.compile(r"^\d\d:\d\d: hold \d+ \(\w+\); .* need \d+"))
+
+
+def test_what_was_decided_is_explained(page: Page) -> None:
+    expect(page.locator("#why")).to_have_text(re.compile(r"^\d\d:\d\d (hold|pre-warm|drain) \d+"))
+    expect(page.locator("#decisions li").first).to_have_text(re.compile(r"^\d\d:\d\d "))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_colour_schemes_can_be_read(browser: Browser, dashboard: str, scheme: str) -> None:
+    with opened(browser, dashboard, color_scheme=scheme) as page:
+        ink, paper = page.evaluate(
+            """() => ['color', 'backgroundColor'].map((name) => getComputedStyle(document.body)[name])"""
+        )
+        assert contrast(ink, paper) > 7
+        assert (luminance(paper) < 0.2) is (scheme == "dark")
+        small = page.evaluate("getComputedStyle(document.getElementById('picked')).color")
+        assert contrast(small, paper) > 4.5
+
+
+def test_a_telephone_needs_no_sideways_scroll(browser: Browser, dashboard: str) -> None:
+    with opened(browser, dashboard, viewport={"width": 390, "height": 844}) as page:
+        expect(page.locator("#units")).to_have_text(NUMBER)
+        page.locator("summary").click()
+        wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= seen == 390
+
+
+def test_a_service_that_does_not_exist_shows_the_first(browser: Browser, dashboard: str) -> None:
+    with opened(browser, dashboard, "/?service=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E") as page:
+        expect(page.locator("#services button").first).to_have_attribute("aria-pressed", "true")
+        assert page.locator("img[src='x']").count() == 0
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``rgb(r, g, b)`` (WCAG 2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio (WCAG 2): 21 = black on white."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
