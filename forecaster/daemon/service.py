@@ -14,6 +14,7 @@ from forecaster.daemon import schedule
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
+from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import StoreError, TidegateError
 from forecaster.domain.ports import Clock
@@ -58,6 +59,7 @@ class Daemon:
         self.ticks = 0
         self.failures: dict[str, str] = {}
         self.turn = threading.Lock()
+        self.trainer = BackgroundTrainer()
         self.scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
@@ -75,7 +77,8 @@ class Daemon:
         self.scheduler.start()
 
     def stop(self) -> None:
-        """Stop ordering; the job under way ends first."""
+        """Stop ordering; the job under way ends first, but for a training, which is given up."""
+        self.trainer.stop()
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
         with self.turn:
@@ -109,7 +112,11 @@ class Daemon:
 
             def train(pilot: Pilot = pilot) -> None:
                 retrain_service(
-                    self.store, pilot.service, self.settings.retrain, self.clock.now_s()
+                    self.store,
+                    pilot.service,
+                    self.settings.retrain,
+                    self.clock.now_s(),
+                    trainer=self.trainer,
                 )
 
             self._guarded("retrain", pilot, train)

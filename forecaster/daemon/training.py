@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forecaster.config.settings import RetrainSettings
-from forecaster.domain.service import Service
+from forecaster.domain.demand import DemandSeries
+from forecaster.domain.service import CalendarSpec, Service
 from forecaster.seasonal.selection import Verdict
 from forecaster.seasonal.training import last_days, train
 from forecaster.store import Store
 from forecaster.store.rows import ModelRow
+
+Trainer = Callable[[DemandSeries, CalendarSpec, Sequence[str], Callable[[str], None]], Verdict]
+"""`forecaster.seasonal.training.train`, here or in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ def retrain_service(
     settings: RetrainSettings,
     now_s: float,
     on_member: Callable[[str], None] = lambda member: None,
+    trainer: Trainer = train,
 ) -> TrainReport:
     """Backtest, choose, calibrate and store a new version.
 
@@ -55,7 +60,7 @@ def retrain_service(
     began = time.process_time()
     series = store.demand(service.name, slot_s=settings.slot_s, log_sample=service.log_sample)
     series = last_days(series, settings.history_days)
-    verdict = train(series, service.calendar, settings.members, on_member)
+    verdict = trainer(series, service.calendar, settings.members, on_member)
     present = store.live_model(service.name)
     live = verdict.beats_naive or present is None
     row = ModelRow(
