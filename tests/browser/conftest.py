@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.integration.run_helpers import Tidegate, nothing_left, ready
+from tests.integration.run_helpers import DEMO, Tidegate, nothing_left, ready
 from tests.integration.tier_helpers import until
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -35,8 +35,7 @@ def browser() -> Iterator[Browser]:
 def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str]:
     """Address of a running demo, every service with a ready unit."""
     home = open_folder()
-    demo = ("run", "--demo", "--api-port", "0", "--tier-port", "0", "--format", "json")
-    with Tidegate(home, *demo) as running:
+    with Tidegate(home, *DEMO, "--format", "json") as running:
         url = running.document()["url"]
         until(ready(url), "a ready unit of every service", 60.0)
         yield url

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TIDEGATE = ROOT / ".venv" / "bin" / "tidegate"
 START_WITHIN_S = 120.0
 GONE_WITHIN_S = 30.0
+STOPPED_WITHIN_S = 20.0
+"""Ten seconds are promised; a loaded test machine gets twice that."""
+DEMO = ("run", "--demo", "--api-port", "0", "--tier-port", "0")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -63,8 +66,13 @@ class Tidegate:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        """After a failure: end it as a user would, so that what it started ends too."""
         if self.process.poll() is None:
-            self.process.kill()
+            self.process.terminate()
+            try:
+                self.process.wait(GONE_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
         self.ended()
 
     def document(self) -> Any:
