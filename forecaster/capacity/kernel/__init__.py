@@ -1,0 +1,20 @@
+"""The discrete-event kernel: every request of a trace through a fleet of units, one by one. Pure.
+
+The unit of simulated time is a *step of a unit*, and a run of steps in which nothing changes is one
+event in closed form. What the formulas of `forecaster.capacity` approximate, this counts.
+"""
+
+from forecaster.capacity.kernel.run import Finished, Simulation, Spans, simulate
+from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow
+from forecaster.capacity.kernel.state import Routing
+
+__all__ = [
+    "Finished",
+    "Routing",
+    "Simulation",
+    "Spans",
+    "UnitEvent",
+    "UnitEventKind",
+    "follow",
+    "simulate",
+]
