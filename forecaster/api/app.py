@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
@@ -27,6 +28,7 @@ from forecaster.domain.errors import (
 )
 
 EVENT_EVERY_S = 1.0
+TOKEN_COOKIE = "tidegate_token"
 LAST_S = 253_402_300_799
 """The end of the year 9999, epoch seconds."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
@@ -234,9 +236,12 @@ def _bearer(token: str) -> Callable[[Request, Next], Awaitable[Response]]:
     wanted = f"Bearer {token}".encode()
 
     async def check(request: Request, following: Next) -> Response:
-        open_path = request.url.path in ("/healthz", "/readyz")
-        given = request.headers.get("authorization", "").encode()
-        if open_path or hmac.compare_digest(given, wanted):
+        path = request.url.path
+        # the empty page holds no secret; its reads carry the token that the user types, as a cookie
+        open_path = path in ("/", "/healthz", "/readyz") or path.startswith("/static/")
+        given = request.headers.get("authorization", "")
+        given = given or f"Bearer {unquote(request.cookies.get(TOKEN_COOKIE, ''))}"
+        if open_path or hmac.compare_digest(given.encode(), wanted):
             return await following(request)
         return PlainTextResponse(
             "a bearer token is needed\n", 401, headers={"WWW-Authenticate": "Bearer"}

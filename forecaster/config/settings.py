@@ -132,6 +132,12 @@ class PlannerSettings(Table):
     """How the tide table is made."""
 
     level: float = Field(0.95, ge=0.5, lt=1, description="quantile of the load to provision for")
+    believed: float = Field(
+        0.9,
+        ge=0.5,
+        le=1,
+        description="share of the predicted capacity to count on at first; steered by attainment",
+    )
     horizon_s: float = Field(86400.0, ge=3600, le=7 * 86400, description="length of the tide table")
     tick_s: float = Field(60.0, ge=1, le=3600, description="seconds between two decisions")
     replan_s: float = Field(300.0, ge=10, le=3600, description="seconds between two tide tables")
@@ -153,6 +159,14 @@ class RetrainSettings(Table):
         description="candidates; both seasonal naives are always in",
     )
     history_days: float = Field(42.0, ge=3, le=400, description="days of history to learn from")
+
+    @field_validator("cron")
+    @classmethod
+    def _fires(cls, line: str) -> str:
+        from apscheduler.triggers.cron import CronTrigger
+
+        CronTrigger.from_crontab(line)  # its ValueError is the refusal
+        return line
 
     @field_validator("members")
     @classmethod

@@ -71,6 +71,7 @@ class Board:
             "slo": asdict(pilot.service.slo),
             "champion": state.forecast.model if state.forecast else None,
             "lead_time_s": state.lead_time_s,
+            "believed": pilot.steering.believed,
             "forecast_rps": _at(state.forecast, now_s, 0.5),
             "planned_rps": slot.arrival_rate_rps if slot else None,
             "need_units": slot.need_units if slot else None,

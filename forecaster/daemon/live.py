@@ -7,16 +7,20 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
+from forecaster.planning.steering import steer
 
 WINDOW = 5000
 """Requests over which percentiles are shown."""
 TOO_MANY = 429
 SERVER_ERROR = 500
+STEERING_WINDOW = 200
+"""Requests that move the belief in the profile once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,44 @@ class ServedFigures:
     latency_p99_s: float
 
 
+class Outcome(Enum):
+    """What became of a request, as the SLO counts it."""
+
+    INSIDE = auto()
+    OUTSIDE = auto()
+    REFUSED = auto()
+    NOT_OURS = auto()
+    """A client's mistake, or one that left: says nothing of the service."""
+
+
+class Steering:
+    """Believed share of the predicted capacity, steered by windows of answered requests.
+
+    Parameters
+    ----------
+    slo : Slo
+        Its attainment is the target.
+    believed : float
+        The share to start from.
+    """
+
+    def __init__(self, slo: Slo, believed: float) -> None:
+        self.slo = slo
+        self.believed = believed
+        self._inside = self._total = 0
+
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Count records; a full window moves the belief."""
+        for record in records:
+            outcome = outcome_of(record, self.slo)
+            if outcome is not Outcome.NOT_OURS:
+                self._total += 1
+                self._inside += outcome is Outcome.INSIDE
+        if self._total >= STEERING_WINDOW:
+            self.believed = steer(self.believed, self._inside, self._total, self.slo.attainment)
+            self._inside = self._total = 0
+
+
 class LiveFigures:
     """Counts requests of one service; fed by the daemon, read by the API."""
 
@@ -52,14 +94,14 @@ class LiveFigures:
         """Count records."""
         with self._turn:
             for record in records:
-                if 400 <= record.status < SERVER_ERROR and record.status != TOO_MANY:
-                    continue  # a client's mistake, or one that left, says nothing of the service
-                self.requests += 1
-                if record.status >= TOO_MANY:
-                    self.refused += 1
+                outcome = outcome_of(record, self.slo)
+                if outcome is Outcome.NOT_OURS:
                     continue
-                self.inside += inside_slo(record, self.slo)
-                self.recent.append((record.ttft_s, record.tpot_s, record.latency_s))
+                self.requests += 1
+                self.refused += outcome is Outcome.REFUSED
+                self.inside += outcome is Outcome.INSIDE
+                if outcome is not Outcome.REFUSED:
+                    self.recent.append((record.ttft_s, record.tpot_s, record.latency_s))
 
     def figures(self) -> ServedFigures:
         """Return the figures now."""
@@ -75,6 +117,15 @@ class LiveFigures:
             _quantile(rows[:, 1], 0.99),
             _quantile(rows[:, 2], 0.99),
         )
+
+
+def outcome_of(record: RequestRecord, slo: Slo) -> Outcome:
+    """Classify an answered or refused request."""
+    if 400 <= record.status < SERVER_ERROR and record.status != TOO_MANY:
+        return Outcome.NOT_OURS
+    if record.status >= TOO_MANY:
+        return Outcome.REFUSED
+    return Outcome.INSIDE if inside_slo(record, slo) else Outcome.OUTSIDE
 
 
 def inside_slo(record: RequestRecord, slo: Slo) -> bool:

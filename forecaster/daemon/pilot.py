@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from forecaster.capacity.sizing import Question
 from forecaster.config.settings import Settings
 from forecaster.daemon.floor import floor_table
+from forecaster.daemon.live import Steering
 from forecaster.daemon.spool import Spool
 from forecaster.demand import offered_work_s
 from forecaster.domain.demand import DemandSeries
@@ -28,7 +30,7 @@ from forecaster.domain.plan import Decision, TideTable, Verb
 from forecaster.domain.ports import Actuator, Clock
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Mode, Service
-from forecaster.domain.units import Fleet, UnitEvent
+from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 from forecaster.planning.decide import decide
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.leads import lead_p90_s, lead_times_s
@@ -96,6 +98,7 @@ class Pilot:
         self.question: Question | None = None
         self.data_until_s = 0.0
         self.leads: list[float] = []
+        self.steering = Steering(service.slo, settings.planner.believed)
         self.starts: list[UnitEvent] = []
         table, plan_id = spool.last_table(service.name)
         self.state = PilotState(table=table, table_id=plan_id)
@@ -113,6 +116,10 @@ class Pilot:
         over = {event.unit_id for event in own if event.after not in WARMING_STATES}
         self.starts = [event for event in own if event.unit_id not in over]
 
+    def learn_service(self, records: Sequence[RequestRecord]) -> None:
+        """Steer the belief in the profile by how requests of this service fared."""
+        self.steering.add([record for record in records if record.service == self.service.name])
+
     def policy(self) -> Policy:
         """The rules in force, with the lead as measured."""
         planner = self.settings.planner
@@ -126,6 +133,7 @@ class Pilot:
             stale_s=planner.stale_s,
             horizon_s=planner.horizon_s,
             timezone=self.service.calendar.timezone,
+            believed=self.steering.believed,
         )
 
     def replan(self) -> None:

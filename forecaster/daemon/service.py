@@ -91,6 +91,7 @@ class Daemon:
             if records:
                 self.on_requests(records)
             for pilot in self.pilots.values():
+                pilot.learn_service(records)
                 if events:
                     pilot.learn_leads(events)
                 if pilot.state.table is None:

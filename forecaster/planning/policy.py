@@ -30,6 +30,8 @@ class Policy:
         Length of the tide table.
     timezone : str
         Zone of the times in explanations.
+    believed : float
+        Share of the predicted capacity that is counted on, see `planning.steering`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -40,6 +42,7 @@ class Policy:
     stale_s: float = 3600.0
     horizon_s: float = 86400.0
     timezone: str = "UTC"
+    believed: float = 1.0
 
     @property
     def window_s(self) -> float:

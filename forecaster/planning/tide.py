@@ -103,10 +103,10 @@ def tide_table(
         End of the last measured slot; None: the forecast's start.
     """
     start_s, rates = planning_grid(forecast, policy.level)
-    everything, _ = _limited(steps.need(rates), policy.limits)
+    everything, _ = _limited(steps.need(rates / policy.believed), policy.limits)
     peak = int(everything.max())
     rates = rates[: max(int(policy.horizon_s // SLOT_S), 1)]
-    raw = steps.need(rates)
+    raw = steps.need(rates / policy.believed)
     need, reasons = _limited(raw, policy.limits)
     held, reasons = _elastic(need, peak, reasons, policy)
     hold, reasons = _no_early_scale_in(held, reasons, policy, present_units)

@@ -107,6 +107,8 @@ def plan_once(
         drain_window_s=planner.drain_window_s,
         stale_s=planner.stale_s,
         horizon_s=horizon_s,
+        timezone=service.calendar.timezone,
+        believed=planner.believed,
     )
     steps = ladder(question, service.limits.max_units, work_s)
     measured = np.flatnonzero(np.isfinite(found.series.arrivals))

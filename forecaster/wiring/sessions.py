@@ -60,11 +60,12 @@ class Session:
         """Stop the traffic, observe a last time, remember the figures."""
         if self.traffic is not None:
             seen = self.traffic.finish()
-            if seen:
-                lost = f", failed {seen['failed']}" if seen["failed"] else ""
-                self.final.append(
-                    f"requests: {seen['sent']} sent, {seen['answered']} answered{lost}"
-                )
+            lost = f", failed {seen['failed']}" if seen.get("failed") else ""
+            self.final.append(
+                f"requests: {seen['sent']} sent, {seen['answered']} answered{lost}"
+                if seen
+                else f"requests: the generator still waited for answers after {demo.TRAFFIC_GRACE_S:g} s"
+            )
         running.daemon.tick()
         for name in self.units:
             self.final.append(_epitaph(running.board.service(name)))

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -283,16 +284,21 @@ def test_nothing_can_be_changed_from_outside(api: httpx.Client) -> None:
         assert api.request(verb, f"/v1/services/{CHAT}").status_code == 405
 
 
-def test_a_token_guards_everything_but_health(noon: World) -> None:
+def test_a_token_guards_everything_but_health_and_the_empty_page(noon: World) -> None:
     with serve(noon, TOKEN) as guarded, httpx.Client(base_url=guarded, timeout=20.0) as client:
-        guarded_paths = ["/", "/metrics", "/openapi.json", "/static/dashboard.js", "/v1/events",
-                         "/v1/services", f"/v1/services/{CHAT}/plan"]  # fmt: skip
+        guarded_paths = ["/metrics", "/openapi.json", "/v1/events", "/v1/services",
+                         f"/v1/services/{CHAT}/plan"]  # fmt: skip
         for path in guarded_paths:
             refused = client.get(path)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
             assert CHAT not in refused.text
         assert client.get("/healthz").text == "ok\n"
         assert client.get("/readyz").status_code == 200
+        assert 'id="token"' in client.get("/").text
+        assert client.get("/static/dashboard.js").status_code == 200
+        cookie = {"Cookie": f"tidegate_token={quote(TOKEN)}"}
+        assert client.get("/v1/services", headers=cookie).status_code == 200
+        assert client.get("/v1/services", headers={"Cookie": "tidegate_token=x"}).status_code == 401
         wrong = ["", "Bearer", f"bearer {TOKEN}", f"Bearer {TOKEN}x",
                  f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN]  # fmt: skip
         for given in wrong:

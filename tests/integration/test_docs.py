@@ -120,7 +120,7 @@ def test_nothing_names_a_registry_or_this_machine() -> None:
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     forbidden = re.compile(
-        r"(pypi|pythonhosted|npmjs)" + r"[.]org|--(extra-)?index-url|--find-links"
+        r"(pypi|pythonhosted|npmjs)" + r"[.]org|--(extra-)?index-" + "url|--find-" + "links"
     )
     for name in listed.stdout.splitlines():
         path = ROOT / name

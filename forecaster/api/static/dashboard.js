@@ -179,4 +179,18 @@ function listen() {
   events.addEventListener("problem", (event) => problem(JSON.parse(event.data)));
   events.onerror = () => problem("the daemon does not answer; trying again");
 }
-addEventListener("load", listen);
+
+async function enter() {
+  // with a token set, reads carry it as a cookie: event streams cannot send headers
+  if ((await fetch("/v1/services")).status !== 401) return listen();
+  const form = byId("token-form");
+  form.hidden = false;
+  byId("token").focus();
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    document.cookie = "tidegate_token=" + encodeURIComponent(byId("token").value) + "; path=/; SameSite=Strict";
+    form.hidden = true;
+    enter();
+  };
+}
+addEventListener("load", enter);

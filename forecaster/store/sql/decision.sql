@@ -16,5 +16,6 @@ limit %(limit)s;
 select d.id, s.name, extract(epoch from d.at)::float8, d.inputs, d.output, d.ordered
 from decision d join service s on s.id = d.service_id
 where s.name = %(service)s and d.at <= to_timestamp(%(at_s)s)
+  and (d.inputs ->> 'kind') is distinct from 'plan'
 order by d.at desc, d.id desc
 limit 1;
