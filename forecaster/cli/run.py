@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -12,6 +13,10 @@ from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, err, out
 from forecaster.config import Settings, load_settings
 from forecaster.telemetry import quiet_logging
+
+
+BEHIND_UNITS = 5
+"""Niceness of daemon, API and demo traffic: on one machine the cores belong to the units first."""
 
 
 @app.command("run")
@@ -57,6 +62,7 @@ def run_command(
             running = stack.enter_context(
                 start(session.settings, session.place, session.store, session.units, session.about)
             )
+            os.nice(BEHIND_UNITS)
             session.begin(stack, running)
             services = [each.name for each in session.settings.service]
             units = {name: running.board.service(name)["units"] for name in services}
