@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str]:
     """Address of a running demo, every service with a ready unit."""
     home = open_folder()

@@ -20,12 +20,16 @@ NAMES = (
 )
 
 CHILD = """
-import resource, sys
+import sys
+from pathlib import Path
 from forecaster.ingest import ingest_file
 from forecaster.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    print(ingest_file(sys.argv[2], store).accepted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    accepted = ingest_file(sys.argv[2], store).accepted
+# the peak of this program: getrusage would still count the parent that it was forked from
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+print(accepted, peak.split()[1])
 """
 
 
