@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -324,13 +324,4 @@ class Pilot:
 
 def with_load(forecast: QuantileForecast, work_s: float) -> QuantileForecast:
     """The forecast with its offered load, erlangs."""
-    return QuantileForecast(
-        service=forecast.service,
-        start_s=forecast.start_s,
-        slot_s=forecast.slot_s,
-        levels=forecast.levels,
-        arrival_rate_rps=forecast.arrival_rate_rps,
-        offered_load_erl=forecast.arrival_rate_rps * work_s,
-        made_s=forecast.made_s,
-        model=forecast.model,
-    )
+    return replace(forecast, offered_load_erl=forecast.arrival_rate_rps * work_s)
