@@ -14,7 +14,6 @@ from forecaster.cli.output import emit, err, out
 from forecaster.config import Settings, load_settings
 from forecaster.telemetry import quiet_logging
 
-
 BEHIND_UNITS = 5
 """Niceness of daemon, API and demo traffic: on one machine the cores belong to the units first."""
 
