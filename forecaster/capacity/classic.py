@@ -11,11 +11,14 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from forecaster.capacity.queues import erlang_c, wait_rate_per_s
+from forecaster.capacity.tails import SCORES, WEIGHTS, rate_points
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.profile import ClassicProfile
 
 RESIDUAL = (np.arange(10) + 0.5) / 10
 """Parts of the running pass that may be left (uniform)."""
+BUSIEST = 0.97
+"""Share of the largest rate at which an overloaded window is looked at."""
 BATCH_LEVELS = ndtri((np.arange(12) + 0.5) / 12)
 """Normal scores of equally likely batch sizes."""
 
@@ -72,46 +75,71 @@ def latency_exceeds(
         Index of dispersion of arrivals, 1 = Poisson.
     """
     slack = np.asarray(latency_s, dtype=np.float64) - profile.batch_delay_s
+    factors, weights = rate_points(dispersion, rate_rps * units)
+    rates = np.minimum(rate_rps * factors, max(BUSIEST * best_rate_rps(profile), rate_rps))
+    tails = [_window_tail(profile, float(rate), units, slack) for rate in rates]
+    return np.asarray(weights @ np.array(tails))
+
+
+def _window_tail(
+    profile: ClassicProfile, rate_rps: float, units: int, slack: FloatArray
+) -> FloatArray:
+    """Tail in a window of one rate: passes are short beside it, so the queue follows at once."""
     single_s = float(pass_s(profile, 1.0))
     waits = erlang_c(units, min(units * rate_rps * single_s, float(units)))
     if profile.max_batch == 1:
-        return np.asarray(
-            _queue_tail(profile, rate_rps, units, dispersion, slack - single_s, waits)
-        )
+        return _queue_tail(profile, rate_rps, units, slack, waits)
     alone = (slack < single_s).astype(float)
-    return np.asarray(
-        (1 - waits) * alone + waits * _batch_tail(profile, rate_rps, units, dispersion, slack)
-    )
+    return np.asarray((1 - waits) * alone + waits * _batch_tail(profile, rate_rps, units, slack))
 
 
 def _queue_tail(
     profile: ClassicProfile,
     rate_rps: float,
     units: int,
-    dispersion: float,
-    wait_s: FloatArray,
+    latency_s: FloatArray,
     waits: float,
 ) -> FloatArray:
+    """Tail of wait (Allen-Cunneen) + own service (gamma with the profile's variability)."""
     single_s = float(pass_s(profile, 1.0))
-    variability = (dispersion + profile.service_time_scv) / 2
+    variability = (1 + profile.service_time_scv) / 2
     rate = wait_rate_per_s(units, units * rate_rps * single_s, single_s, variability)
-    return np.where(wait_s < 0, 1.0, waits * np.exp(-rate * np.maximum(wait_s, 0.0)))
+    scv = profile.service_time_scv
+    factors = np.maximum(1 - scv / 9 + SCORES * np.sqrt(scv) / 3, 0.0) ** 3
+    rest = latency_s[:, None] - single_s * factors
+    tail = np.where(rest < 0, 1.0, waits * np.exp(-rate * np.maximum(rest, 0.0)))
+    return np.asarray(tail @ WEIGHTS)
 
 
 def _batch_tail(
-    profile: ClassicProfile, rate_rps: float, units: int, dispersion: float, slack: FloatArray
+    profile: ClassicProfile, rate_rps: float, units: int, slack: FloatArray
 ) -> FloatArray:
-    """Tail of one who waits: rest of the running pass + own pass + passes that full batches add."""
+    """Tail of one who waits: rest of the running pass + own pass + passes that full batches add.
+
+    Bulk service: the own pass takes who came during the running one. A request more often meets a
+    long pass, after a long pass more wait, and so batches wander: variance ``b / (1 - g^2)`` with
+    ``g`` the arrivals that one request more in a pass brings to the next. A router shares that out.
+    """
     batch = mean_batch(profile, rate_rps)
-    spread = np.sqrt(batch * max(dispersion, 1e-6))
-    batches = np.clip(batch + BATCH_LEVELS * spread, 1.0, profile.max_batch)
-    own = pass_s(profile, batches)[None, :, None]
-    left = (RESIDUAL * float(pass_s(profile, batch)))[None, None, :]
-    rest = slack[:, None, None] - own - left
+    more_s = float(pass_s(profile, batch + 0.5) - pass_s(profile, max(batch - 0.5, 1.0)))
+    echo = min(rate_rps * more_s, 0.9)
+    wander = np.sqrt(batch / (1 - echo**2) / units)
+    running = np.clip(batch + BATCH_LEVELS * wander, 1.0, profile.max_batch)
+    running_s = pass_s(profile, running)
+    weight = running_s / running_s.sum()
+    came = rate_rps * running_s[:, None]
+    beside = 1.0 if units == 1 else 1.0 / units
+    own = np.clip(
+        beside + came + BATCH_LEVELS * np.sqrt(came),
+        1.0,
+        profile.max_batch,
+    )
+    left = RESIDUAL * running_s[:, None]
+    rest = slack[:, None, None, None] - pass_s(profile, own)[:, :, None] - left[:, None, :]
     full_s = float(pass_s(profile, profile.max_batch))
+    spread = np.sqrt(batch)
     overflow = 1 - ndtr((profile.max_batch - batch) / spread)
-    used = utilisation(profile, rate_rps)
     servers = units * profile.max_batch
-    rate = wait_rate_per_s(servers, servers * used, full_s, dispersion)
+    rate = wait_rate_per_s(servers, servers * utilisation(profile, rate_rps), full_s, 1.0)
     tail = np.where(rest < 0, 1.0, overflow * np.exp(-rate * np.maximum(rest, 0.0)))
-    return np.asarray(tail.mean(axis=(1, 2)))
+    return np.asarray(np.einsum("tboi,b->t", tail, weight) / (own.shape[1] * RESIDUAL.size))

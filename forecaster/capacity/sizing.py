@@ -172,9 +172,7 @@ def units_for(question: Question, rate_rps: float) -> int:
 def capacity_rps(question: Question, units: int) -> float:
     """Largest rate that `units` carry inside the SLO, requests/s (bisection to 0.1 %)."""
     target = question.slo.attainment
-    low, high = 0.0, 1.0
-    while attainment(question, high, units) >= target:
-        low, high = high, high * 2
+    low, high = _bracket(question, units)
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
         if attainment(question, middle, units) >= target:
@@ -182,6 +180,22 @@ def capacity_rps(question: Question, units: int) -> float:
         else:
             high = middle
     return low
+
+
+def _bracket(question: Question, units: int) -> tuple[float, float]:
+    """Return a rate that `units` carry and one that they do not, starting from half the fleet's."""
+
+    def carries(rate_rps: float) -> bool:
+        return attainment(question, rate_rps, units) >= question.slo.attainment
+
+    half = units // 2
+    guess = capacity_rps(question, half) * units / half if half else 0.0
+    low, high = guess * 0.99, guess * 1.03 if guess > 0 else 1.0
+    if guess > 0 and not carries(low):
+        low, high = 0.0, low
+    while carries(high):
+        low, high = high, high * (1.03 if guess > 0 else 2.0)
+    return low, high
 
 
 def capacity_table(question: Question, max_units: int) -> FloatArray:

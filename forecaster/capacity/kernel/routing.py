@@ -9,6 +9,7 @@ from forecaster.capacity.kernel.state import NONE, Costs, Routing, State
 
 ROUND_ROBIN = int(Routing.ROUND_ROBIN)
 POWER_OF_TWO = int(Routing.POWER_OF_TWO)
+FEWEST_REQUESTS = int(Routing.FEWEST_REQUESTS)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -21,7 +22,24 @@ def choose(state: State, costs: Costs) -> int:
         return in_turn(state, costs)
     if costs.routing == POWER_OF_TWO and state.book[0].ready > 2:
         return better_of_two(state, costs)
+    if costs.routing == FEWEST_REQUESTS:
+        return fewest_requests(state, costs)
     return least_work(state, costs)
+
+
+@compiled
+def fewest_requests(state: State, costs: Costs) -> int:
+    """Return the unit with the fewest requests; the least work, then the first, among equals."""
+    best = NONE
+    fewest = costs.room
+    for i in range(state.book[0].ready):
+        u = state.ready[i]
+        jobs = state.jobs[u]
+        if jobs < fewest or (
+            jobs == fewest and best != NONE and state.work_s[u] < state.work_s[best]
+        ):
+            best, fewest = u, jobs
+    return best
 
 
 @compiled

@@ -32,6 +32,8 @@ class Routing(IntEnum):
     """The next one in turn."""
     POWER_OF_TWO = 2
     """The one with less work of two drawn at random."""
+    FEWEST_REQUESTS = 3
+    """The one with the fewest requests unanswered."""
 
 
 GONE, READY, DRAINING = 0, 1, 2
