@@ -83,8 +83,11 @@ class Around:
 
     @property
     def batch_variance(self) -> FloatArray:
-        """Variance of one unit's rows: the fleet's shared out, and the imbalance; none when full."""
-        shared = np.minimum(self.batch / (1 - self.q), (self.slots - self.batch) ** 2) / self.units
+        """Variance of one unit's rows: the fleet's shared out, and the imbalance.
+
+        Rows stay within the slots: at most the variance of a uniform over them.
+        """
+        shared = np.minimum(self.batch / (1 - self.q), self.slots**2 / 12) / self.units
         return np.asarray(shared + IMBALANCE * self.alone * self.batch)
 
     @property

@@ -148,7 +148,11 @@ def test_a_fleet_follows_a_number_of_units() -> None:
 
 @pytest.mark.parametrize(
     ("rule", "units"),
-    [(Routing.ROUND_ROBIN, [0, 1, 2, 0]), (Routing.LEAST_WORK, [0, 1, 2, 1])],
+    [
+        (Routing.ROUND_ROBIN, [0, 1, 2, 0]),
+        (Routing.LEAST_WORK, [0, 1, 2, 1]),
+        (Routing.FEWEST_REQUESTS, [0, 1, 2, 1]),
+    ],
 )
 def test_router_rules(rule: Routing, units: list[int]) -> None:
     rows = trace((0.0, 90, 9), (0.0, 10, 2), (0.0, 80, 2), (0.01, 10, 2))
