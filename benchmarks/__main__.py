@@ -36,6 +36,11 @@ def main() -> None:
     else:
         print(f"no traces at {forecast.TRACES}: ingest and forecast are not measured")
     parts.append(sizing.markdown())
+    for name in ("kernel", "formulas"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True, check=True
+        )
+        parts.append(done.stdout)
     TARGET.write_text("\n".join(parts))
     print(TARGET.read_text())
 
