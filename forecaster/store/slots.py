@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.ma  # np.unique imports it when first called: not inside a transaction
 import numpy.typing as npt
 
 from forecaster.demand import empty_sums
