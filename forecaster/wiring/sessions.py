@@ -81,7 +81,7 @@ class Session:
                 "Not compressed: every request is really sent and answered by a real ONNX Runtime unit,"
                 " latencies and unit starts are real seconds.",
                 f"Look inside while it runs: TIDEGATE_HOME={self.place.home} tidegate plan chat --unit tiny-llama"
-                " --ttft-p99 0.6",
+                " --ttft-p99 1 --tpot-p99 0.15",
             ]
         lines.append("Ctrl-C answers what was accepted, drains and ends.\n")
         return "\n".join(lines)
