@@ -51,6 +51,7 @@ class Pool:
                 open=True,
                 name="tidegate",
             )
+            self._pool.wait(_WAIT_S)  # whoever opens a store pays for its connection, not the first query
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
