@@ -138,15 +138,55 @@ class Simulation:
         if units < 0 or (room is not None and room < 1):
             raise SettingError("units", units, "0 or more units, with room for at least 1 request")
         at_start = [UnitEvent(NO_TIME, UnitEventKind.READY, u) for u in range(units)]
-        ordered = at_start + sorted(events, key=lambda each: each.at_s)
         self._costs = costs_of(profile, routing, room)
-        self._event_s: FloatArray = np.array([each.at_s for each in ordered], np.float64)
-        self._kinds: IntArray = np.array([each.kind for each in ordered], np.int64)
-        self._units: IntArray = np.array([each.unit for each in ordered], np.int64)
+        self._event_s: FloatArray = np.zeros(0)
+        self._kinds: IntArray = np.zeros(0, np.int64)
+        self._units: IntArray = np.zeros(0, np.int64)
         self._played = 0
         self._now_s = NO_TIME
         self._state = empty_state(self._costs, seed)
         self._spans: list[Records] = []
+        self.order([*at_start, *events])
+
+    def order(self, events: Iterable[UnitEvent]) -> None:
+        """Add events to those to come; an event of an equal time that was known before goes first.
+
+        Parameters
+        ----------
+        events : iterable of UnitEvent
+            Any order, none before what has been played. One at the very time of the last request
+            played comes behind that request.
+
+        Raises
+        ------
+        DataError
+            When an event lies before what has been played, or its time is not a number. None of
+            `events` is then added.
+
+        Examples
+        --------
+        >>> from forecaster.domain.profile import ClassicProfile
+        >>> sim = Simulation(ClassicProfile(((1, 1.0),)), units=1)
+        >>> _ = sim.advance(10.0)
+        >>> sim.order([UnitEvent(20.0, UnitEventKind.READY)])
+        >>> _ = sim.advance(30.0)
+        >>> sim.spans().ready_s
+        array([-inf,  20.])
+        """
+        added = list(events)
+        at_s = np.array([each.at_s for each in added], np.float64)
+        if not (at_s >= self._now_s).all():
+            worst = float(at_s[~(at_s >= self._now_s)][0])
+            raise DataError(f"a fleet event at {worst} s is before {self._now_s} s, which has been played", "")  # fmt: skip
+        kinds = np.array([each.kind for each in added], np.int64)
+        units = np.array([each.unit for each in added], np.int64)
+        left = slice(self._played, None)
+        event_s = np.concatenate([self._event_s[left], at_s])
+        order = np.argsort(event_s, kind="stable")
+        self._event_s = event_s[order]
+        self._kinds = np.concatenate([self._kinds[left], kinds])[order]
+        self._units = np.concatenate([self._units[left], units])[order]
+        self._played = 0
 
     @property
     def unfinished(self) -> int:
