@@ -4,7 +4,7 @@ from forecaster.demand.binning import between, bin_requests, empty_sums, merge, 
 from forecaster.demand.dispersion import dispersion, dispersions
 from forecaster.demand.mix import token_mix
 from forecaster.demand.series import last_arrival_s, to_series
-from forecaster.demand.work import offered_work_s
+from forecaster.demand.work import offered_work_s, request_work_s, slot_work_s
 
 __all__ = [
     "between",
@@ -16,6 +16,8 @@ __all__ = [
     "merge",
     "merge_all",
     "offered_work_s",
+    "request_work_s",
+    "slot_work_s",
     "subtract",
     "to_series",
     "token_mix",

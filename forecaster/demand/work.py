@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from forecaster.domain.demand import TokenMix
+import numpy as np
+
+from forecaster.domain.demand import FloatArray, IntArray, SlotSums, TokenMix
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile
 
 
@@ -49,3 +51,29 @@ def offered_work_s(mix: TokenMix, profile: Profile) -> float:
             )
         case ClassicProfile():
             return min(latency_s / batch for batch, latency_s in profile.batch_latency_s)
+
+
+def request_work_s(prompt: IntArray, output: IntArray, profile: Profile) -> FloatArray:
+    """Seconds of a well-filled unit that each request takes, float64[n]; see `offered_work_s`."""
+    p, n = prompt.astype(np.float64), output.astype(np.float64)
+    match profile:
+        case GenerativeProfile():
+            cached_s = profile.kappa_s * n * (p + n / 2)
+            return np.asarray(profile.delta_s + profile.gamma_s * p + profile.beta_s * n + cached_s)
+        case ClassicProfile():
+            return np.full(p.size, offered_work_s(TokenMix(0, 0, 0, 0, 0), profile))
+
+
+def slot_work_s(slots: SlotSums, profile: Profile) -> FloatArray:
+    """Busy seconds that each slot's requests take together, float64[m]; exact from the sums."""
+    match profile:
+        case GenerativeProfile():
+            cached_tokens = slots.prompt_output + slots.output_sq / 2
+            return np.asarray(
+                profile.delta_s * slots.arrivals
+                + profile.gamma_s * slots.prompt_tokens
+                + profile.beta_s * slots.output_tokens
+                + profile.kappa_s * cached_tokens
+            )
+        case ClassicProfile():
+            return slots.arrivals * offered_work_s(TokenMix(0, 0, 0, 0, 0), profile)

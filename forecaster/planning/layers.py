@@ -1,0 +1,222 @@
+"""The exact plan: unit-seconds, warm-up and churn against violations, one layer of units at a time.
+
+Layer k is "at least k steps of units are held". What it costs a slot is the same for each layer,
+what it saves in violations falls with k (on the lower convex envelope of the expected violations),
+so the best schedules of the layers are nested and each is an on/off problem of its own: an exact
+dynamic programme over two states instead of one over all fleets. Complexity O(T K).
+
+Source: marginal decomposition of separable convex problems over chains (B. Fox, "Discrete
+optimization via marginal analysis", Management Science 13, 1966); starts, stops and minimum
+on-times as in unit commitment (A. Borghetti et al., 2003, single-unit dynamic programming).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from forecaster.domain.demand import FloatArray
+
+UnitArray = npt.NDArray[np.int64]
+FORCE = 1e18
+"""A price that nobody pays: floors and ceilings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a schedule costs, everything in unit-seconds.
+
+    Attributes
+    ----------
+    slot_s : float
+        Length of a slot.
+    start_s : float
+        A unit's start: its warm-up, and what a change is thought to cost.
+    stop_s : float
+        A unit's end: its draining, and what a change is thought to cost.
+    violation_s : float
+        Unit-seconds that one request outside the SLO is worth.
+    lead_slots : int
+        Slots before a unit that is ordered now answers.
+    least_on_slots : int
+        A unit is kept at least this long once it is ready (minimum billing time).
+    """
+
+    slot_s: float
+    start_s: float
+    stop_s: float
+    violation_s: float
+    lead_slots: int = 0
+    least_on_slots: int = 1
+
+
+@numba.njit(cache=True)
+def convex_envelope(values: FloatArray) -> FloatArray:
+    """Lower convex envelope of each row over 0, 1, 2, ... (monotone chain; Andrew, 1979)."""
+    rows, size = values.shape
+    out = np.empty((rows, size))
+    chain = np.empty(size, np.int64)
+    for t in range(rows):
+        row = values[t]
+        top = 0
+        for n in range(size):
+            while top > 1:
+                a, b = chain[top - 2], chain[top - 1]
+                if (row[b] - row[a]) * (n - a) < (row[n] - row[a]) * (b - a):
+                    break
+                top -= 1
+            chain[top] = n
+            top += 1
+        for i in range(top - 1):
+            a, b = chain[i], chain[i + 1]
+            for n in range(a, b + 1):
+                out[t, n] = row[a] + (row[b] - row[a]) * (n - a) / (b - a)
+        if top == 1:
+            out[t, 0] = row[0]
+    return out
+
+
+@numba.njit(cache=True)
+def _on_off(
+    run_cost: FloatArray,
+    start: float,
+    stop: float,
+    lead: int,
+    least_on: int,
+    was_on: npt.NDArray[np.bool_],
+    held: UnitArray,
+) -> npt.NDArray[np.bool_]:
+    """Cheapest on/off schedule of every layer, bool[T, K]."""
+    slots, layers = run_cost.shape
+    on = np.zeros((slots, layers), np.bool_)
+    if_on = np.empty(slots + 1)
+    if_off = np.empty(slots + 1)
+    total = np.empty(slots + 1)
+    for k in range(layers):
+        total[0] = 0.0
+        for t in range(slots):
+            total[t + 1] = total[t] + run_cost[t, k]
+        if_on[slots] = 0.0
+        if_off[slots] = 0.0
+        for t in range(slots - 1, -1, -1):
+            end = min(t + least_on, slots)
+            begin = start + total[end] - total[t] + if_on[end]
+            if_off[t] = if_off[t + 1]
+            if t >= lead and begin < if_off[t]:
+                if_off[t] = begin
+            if_on[t] = min(run_cost[t, k] + if_on[t + 1], stop + if_off[t + 1])
+        t = 0
+        state = was_on[k]
+        while t < slots:
+            if state:
+                if t < held[k]:
+                    on[t, k] = True
+                    t += 1
+                elif run_cost[t, k] + if_on[t + 1] <= stop + if_off[t + 1]:
+                    on[t, k] = True
+                    t += 1
+                else:
+                    state = False
+                    t += 1
+            elif t >= lead and if_off[t] < if_off[t + 1]:
+                state = True
+                end = min(t + least_on, slots)
+                on[t:end, k] = True
+                t = end
+            else:
+                t += 1
+    return on
+
+
+def schedule(
+    outside_rps: FloatArray,
+    costs: Costs,
+    present: int,
+    *,
+    step: int = 1,
+    least: UnitArray | int = 0,
+    most: UnitArray | int | None = None,
+    held_slots: UnitArray | None = None,
+) -> UnitArray:
+    """Units to have in each slot: the cheapest schedule from the present fleet on, int64[T].
+
+    Parameters
+    ----------
+    outside_rps : float64[T, N + 1]
+        Expected requests/s outside the SLO with 0..N units.
+    costs : Costs
+        Prices in unit-seconds.
+    present : int
+        Units ready or warming now.
+    step : int
+        Units are bought by this many.
+    least, most : int or int64[T]
+        Floor and ceiling of each slot (limits, schedule windows, pins); the ceiling wins.
+    held_slots : int64[K] or None
+        Slots that each layer of the present fleet must still be kept, the oldest first.
+
+    Returns
+    -------
+    int64[T]
+        Multiples of `step`. Before `lead_slots` never above the present fleet: what is not
+        ordered cannot be there.
+    """
+    slots, size = outside_rps.shape
+    layers = (size - 1) // step
+    if slots == 0 or layers == 0:
+        return np.zeros(slots, np.int64)
+    stepped = convex_envelope(np.ascontiguousarray(outside_rps[:, : layers * step + 1 : step]))
+    saved_s = costs.violation_s * costs.slot_s * (stepped[:, :-1] - stepped[:, 1:])
+    run_cost = step * costs.slot_s - saved_s
+    number = np.arange(1, layers + 1) * step
+    floor = np.broadcast_to(np.asarray(least), slots)[:, None]
+    ceiling = np.broadcast_to(np.asarray(size - 1 if most is None else most), slots)[:, None]
+    run_cost = np.where(number - step < floor, run_cost - FORCE, run_cost)
+    run_cost = np.where(number > ceiling, FORCE, run_cost)
+    held = np.zeros(layers, np.int64)
+    if held_slots is not None:
+        held[: min(held_slots.size, layers)] = held_slots[:layers]
+    on = _on_off(
+        np.ascontiguousarray(run_cost),
+        step * costs.start_s,
+        step * costs.stop_s,
+        costs.lead_slots,
+        max(costs.least_on_slots, 1),
+        number - step < present,
+        held,
+    )
+    return np.asarray(on.sum(axis=1) * step, np.int64)
+
+
+def violation_price_s(
+    outside_rps: FloatArray, rate_rps: FloatArray, slot_s: float, share: float, step: int = 1
+) -> float:
+    """Unit-seconds a request outside must be worth for the plan to spend `share` and no more.
+
+    The least price at which the unconstrained optimum of each slot keeps the expected share of all
+    requests outside within `share`: equal marginal cost everywhere (a Lagrange multiplier), so the
+    budget is spent where it buys most. The least fleet that loses less is returned even when no
+    price reaches `share`.
+
+    Examples
+    --------
+    One slot of 10 requests/s; each of three units saves less than the one before:
+
+    >>> outside = np.array([[10.0, 2.0, 0.1, 0.0]])
+    >>> violation_price_s(outside, np.array([10.0]), 60.0, 0.01)
+    0.5263157894736842
+    """
+    envelope = convex_envelope(np.ascontiguousarray(outside_rps[:, ::step]))
+    saved = (envelope[:, :-1] - envelope[:, 1:]) / step
+    allowed = share * float(rate_rps.sum())
+    surplus = float(envelope[:, 0].sum()) - allowed
+    if surplus <= 0:
+        return 0.0
+    # buying layers in order of what a unit saves: the price is that of the last one bought
+    flat = np.sort(saved.ravel())[::-1]
+    reached = np.cumsum(flat) * step
+    last = min(int(np.searchsorted(reached, surplus * (1 - 1e-12))), flat.size - 1)
+    return 1.0 / max(float(flat[last]), 1e-12)

@@ -1,0 +1,212 @@
+"""What a policy may see, and the facts that judge it: loads on a minute grid, the tier, the lead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from forecaster.capacity.sizing import Question
+from forecaster.capacity.tables import SizingTable
+from forecaster.demand import bin_requests, dispersion, merge_all, request_work_s
+from forecaster.demand.gaps import missing_slots
+from forecaster.domain.demand import FloatArray, IntArray, RequestBatch, TokenMix
+from forecaster.domain.errors import DataError
+from forecaster.domain.profile import UnitType
+from forecaster.domain.service import CalendarSpec, Limits
+from forecaster.replay.trace import Trace
+
+TICK_S = 60.0
+SLOT_S = 300.0
+FINE_S = 10.0
+DAY_S = 86_400.0
+MIX_DAYS = 7.0
+"""Token lengths of this many days before the scored window make the sizing table."""
+LENGTHS_MOST = 50_000
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Offered load of a trace in busy units, on the grid of 10 s.
+
+    Attributes
+    ----------
+    start_s : float
+        A whole slot, epoch seconds.
+    fine_erl : float64[F]
+        Offered load per 10 s: busy seconds of a well-filled unit that arrive each second.
+    arrivals : float64[F]
+        Requests per 10 s.
+    """
+
+    start_s: float
+    fine_erl: FloatArray
+    arrivals: FloatArray
+
+    @cached_property
+    def minute_erl(self) -> FloatArray:
+        """Offered load per minute, float64[M]."""
+        return np.asarray(self.fine_erl.reshape(-1, round(TICK_S / FINE_S)).mean(axis=1))
+
+    @cached_property
+    def slot_erl(self) -> FloatArray:
+        """Offered load per slot of five minutes, float64[S]; NaN where the log was silent."""
+        per_slot = round(SLOT_S / FINE_S)
+        load = self.fine_erl.reshape(-1, per_slot).mean(axis=1)
+        arrivals = self.arrivals.reshape(-1, per_slot).sum(axis=1)
+        return np.where(missing_slots(arrivals, self.start_s, SLOT_S), np.nan, load)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One replay's world: loads, the scored window, the unit and what it carries.
+
+    Attributes
+    ----------
+    loads : Loads
+        From the beginning of the log on; a policy at tick t sees what lies before t.
+    first : int
+        First scored minute.
+    ticks : int
+        Scored minutes.
+    work_s : float
+        Mean work of one request before the scored window: the table's rates are loads / work_s.
+    lead_s : float
+        From the order to a unit that answers.
+    """
+
+    trace: Trace
+    loads: Loads
+    first: int
+    ticks: int
+    unit: UnitType
+    table: SizingTable
+    work_s: float
+    lead_s: float
+    limits: Limits
+    calendar: CalendarSpec
+
+    @property
+    def start_s(self) -> float:
+        """First scored moment, epoch seconds."""
+        return self.loads.start_s + self.first * TICK_S
+
+    @property
+    def end_s(self) -> float:
+        """End of the scored window, epoch seconds."""
+        return self.start_s + self.ticks * TICK_S
+
+    @property
+    def lead_ticks(self) -> int:
+        """Ticks from an order to a ready unit."""
+        return int(np.ceil(self.lead_s / TICK_S - 1e-9))
+
+    @property
+    def actual_erl(self) -> FloatArray:
+        """Offered load of each scored minute, float64[ticks]."""
+        return self.loads.minute_erl[self.first : self.first + self.ticks]
+
+    def need(self, load_erl: FloatArray) -> IntArray:
+        """Units that a load needs, inside the limits; NaN needs the least."""
+        wanted = self.table.need(np.nan_to_num(load_erl) / self.work_s)
+        return self.within(wanted)
+
+    def within(self, units: IntArray) -> IntArray:
+        """Units rounded up to the purchase step and held inside the limits."""
+        step = self.limits.step_units
+        stepped = -(-units // step) * step
+        return np.asarray(
+            np.clip(stepped, self.limits.min_units, self.limits.max_units), np.int64
+        )
+
+
+def measure_loads(trace: Trace, unit: UnitType) -> Loads:
+    """Bin the whole trace; memory is that of one piece."""
+    start_s = np.floor((trace.from_s - 1) / SLOT_S) * SLOT_S
+    slots = int(np.ceil((trace.to_s + 1 - start_s) / SLOT_S))
+    bins = slots * round(SLOT_S / FINE_S)
+    work, arrivals = np.zeros(bins), np.zeros(bins)
+    for piece in trace.unsorted(-np.inf, np.inf):
+        at = np.clip(((piece.arrival_s - start_s) / FINE_S).astype(np.int64), 0, bins - 1)
+        each = request_work_s(piece.prompt_tokens, piece.output_tokens, unit.profile)
+        work += np.bincount(at, each, minlength=bins)
+        arrivals += np.bincount(at, minlength=bins)
+    return Loads(float(start_s), work / FINE_S, arrivals)
+
+
+def scored_window(loads: Loads, days: float) -> tuple[int, int]:
+    """First minute and number of minutes of the last `days` of whole slots.
+
+    Raises
+    ------
+    DataError
+        When nothing is left to score.
+    """
+    per_slot = round(SLOT_S / TICK_S)
+    slots = loads.fine_erl.size // round(SLOT_S / FINE_S) - 1  # the last one is cut by the end
+    scored = min(round(days * DAY_S / SLOT_S), slots)
+    if scored < 1:
+        raise DataError(
+            "the log is shorter than one slot of five minutes", "replay a longer one, or raise --days"
+        )
+    return (slots - scored) * per_slot, scored * per_slot
+
+
+def training_rows(trace: Trace, until_s: float) -> slice:
+    """Rows of the log that describe the traffic before `until_s`: its last week, or its first hour."""
+    times = trace.log.arrival_s
+    low, high = np.searchsorted(times, (until_s - MIX_DAYS * DAY_S, until_s))
+    if high - low < 100:
+        return slice(0, max(int(np.searchsorted(times, times[0] + 3600)), 1))
+    return slice(int(low), int(high))
+
+
+def lengths_of(trace: Trace, rows: slice) -> tuple[IntArray, IntArray]:
+    """Token lengths of these rows, thinned evenly."""
+    thin = max((rows.stop - rows.start) // LENGTHS_MOST, 1)
+    kept = slice(rows.start, rows.stop, thin)
+    return trace.log.prompt_tokens[kept], trace.log.output_tokens[kept]
+
+
+def mix_of(lengths: tuple[IntArray, IntArray]) -> TokenMix:
+    """Token moments of the lengths."""
+    p, n = (each.astype(np.float64) for each in lengths)
+    return TokenMix(
+        float(p.mean()), float(n.mean()), float((p * p).mean()), float((n * n).mean()),
+        float((p * n).mean()),
+    )  # fmt: skip
+
+
+def dispersion_of(trace: Trace, until_s: float) -> float:
+    """Index of dispersion over 10 s of the day before `until_s`, 1 or more."""
+    sums = merge_all(
+        bin_requests(chunk) for chunk in trace.chunks(max(until_s - DAY_S, trace.from_s), until_s)
+    )
+    return max(dispersion(sums), 1.0) if sums.start_s.size else 1.0
+
+
+def sorted_log(log: RequestBatch) -> RequestBatch:
+    """The log in order of arrival."""
+    order = np.argsort(log.arrival_s, kind="stable")
+    return RequestBatch(
+        log.service, log.arrival_s[order], log.prompt_tokens[order], log.output_tokens[order]
+    )
+
+
+__all__ = [
+    "DAY_S",
+    "FINE_S",
+    "SLOT_S",
+    "TICK_S",
+    "Loads",
+    "Question",
+    "Scene",
+    "dispersion_of",
+    "lengths_of",
+    "measure_loads",
+    "mix_of",
+    "scored_window",
+    "sorted_log",
+    "training_rows",
+]

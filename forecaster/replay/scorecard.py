@@ -1,0 +1,155 @@
+"""The judge's ruling: every request of the scored window through a fleet that follows a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.capacity.kernel import Finished, Simulation
+from forecaster.domain.demand import FloatArray, RequestBatch
+from forecaster.domain.profile import Profile
+from forecaster.domain.service import Slo
+from forecaster.replay.timeline import Timeline
+
+_BINS = 4096
+_LOW_S, _HIGH_S = 1e-4, 1e5
+_LEVELS = (0.5, 0.9, 0.99)
+MINUTE_S = 60.0
+
+
+class Times:
+    """Quantiles of a stream of durations in bounded memory: log bins 0.5 % wide."""
+
+    def __init__(self) -> None:
+        self._count = np.zeros(_BINS, np.int64)
+        self._scale = (_BINS - 1) / np.log(_HIGH_S / _LOW_S)
+
+    def add(self, seconds: FloatArray) -> None:
+        """Count durations; NaN is left out."""
+        seen = seconds[np.isfinite(seconds)]
+        place = np.log(np.clip(seen, _LOW_S, _HIGH_S) / _LOW_S) * self._scale
+        self._count += np.bincount(place.astype(np.int64), minlength=_BINS)
+
+    def quantiles(self) -> dict[str, float]:
+        """p50, p90 and p99, seconds; NaN without any."""
+        total = int(self._count.sum())
+        if not total:
+            return {f"p{round(100 * q)}": float("nan") for q in _LEVELS}
+        reached = np.cumsum(self._count)
+        at = np.searchsorted(reached, np.ceil(np.asarray(_LEVELS) * total))
+        values = _LOW_S * np.exp((at + 0.5) / self._scale)
+        return {f"p{round(100 * q)}": float(v) for q, v in zip(_LEVELS, values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a schedule did.
+
+    Attributes
+    ----------
+    requests, inside : int
+        All requests that arrived in the scored window, and those inside every part of the SLO.
+    violation_minutes : int
+        Minutes in which more than the allowed share was outside.
+    minute_requests, minute_inside : float64[M]
+        The same by minute of arrival.
+    ttft_s, tpot_s, latency_s : dict
+        p50, p90 and p99, seconds.
+    draining_s : float
+        Unit-seconds of units that only finish what they hold.
+    """
+
+    requests: int
+    inside: int
+    violation_minutes: int
+    minute_requests: FloatArray
+    minute_inside: FloatArray
+    ttft_s: dict[str, float]
+    tpot_s: dict[str, float]
+    latency_s: dict[str, float]
+    draining_s: float
+
+    @property
+    def attainment(self) -> float:
+        """Share of the requests inside the SLO; 1 for a window without requests."""
+        return self.inside / self.requests if self.requests else 1.0
+
+
+def inside_slo(done: Finished, slo: Slo) -> np.ndarray:
+    """Whether each request was answered inside every part of the SLO, bool[n]."""
+    inside = done.status == 0
+    if slo.ttft_p99_s is not None:
+        inside &= done.ttft_s <= slo.ttft_p99_s
+    if slo.tpot_p99_s is not None:
+        inside &= ~(done.tpot_s > slo.tpot_p99_s)  # one token has no gap
+    if slo.latency_p99_s is not None:
+        inside &= done.latency_s <= slo.latency_p99_s
+    return np.asarray(inside)
+
+
+class Scorer:
+    """Counts finished requests against the SLO, piece by piece."""
+
+    def __init__(self, slo: Slo, start_s: float, minutes: int) -> None:
+        self.slo, self.start_s = slo, start_s
+        self.requests, self.inside = np.zeros(minutes), np.zeros(minutes)
+        self.ttft, self.tpot, self.latency = Times(), Times(), Times()
+
+    def add(self, done: Finished) -> None:
+        """Count what has finished."""
+        if not len(done):
+            return
+        minute = ((done.arrival_s - self.start_s) / MINUTE_S).astype(np.int64)
+        minute = np.clip(minute, 0, self.requests.size - 1)
+        inside = inside_slo(done, self.slo)
+        self.requests += np.bincount(minute, minlength=self.requests.size)
+        self.inside += np.bincount(minute, inside, minlength=self.requests.size)
+        for times, values in (
+            (self.ttft, done.ttft_s),
+            (self.tpot, done.tpot_s),
+            (self.latency, done.latency_s),
+        ):
+            times.add(values)
+
+    def score(self, draining_s: float) -> Score:
+        """The ruling so far."""
+        outside = self.requests - self.inside
+        allowed = (1 - self.slo.attainment) * self.requests
+        return Score(
+            requests=int(self.requests.sum()),
+            inside=int(self.inside.sum()),
+            violation_minutes=int((outside > allowed).sum()),
+            minute_requests=self.requests,
+            minute_inside=self.inside,
+            ttft_s=self.ttft.quantiles(),
+            tpot_s=self.tpot.quantiles(),
+            latency_s=self.latency.quantiles(),
+            draining_s=draining_s,
+        )
+
+
+def judge(
+    chunks: Iterable[RequestBatch], profile: Profile, slo: Slo, fleet: Timeline, seed: int = 0
+) -> Score:
+    """Run a trace through the kernel under a schedule.
+
+    Parameters
+    ----------
+    chunks : iterable of RequestBatch
+        The scored window in order of arrival.
+    profile, slo
+        The unit and what counts.
+    fleet : Timeline
+        Ready units from tick to tick; at least one, or requests wait for the next one.
+    """
+    simulation = Simulation(profile, int(fleet.ready[0]), events=fleet.events, seed=seed)
+    scorer = Scorer(slo, fleet.start_s, max(int(fleet.ready.size * fleet.tick_s / MINUTE_S), 1))
+    for chunk in chunks:
+        scorer.add(simulation.run(chunk))
+    nothing = np.zeros(0, np.int64)
+    scorer.add(simulation.run(RequestBatch("", np.zeros(0), nothing, nothing), last=True))
+    spans = simulation.spans()
+    drained = np.isfinite(spans.gone_s)
+    return scorer.score(float((spans.gone_s[drained] - spans.drain_s[drained]).sum()))
