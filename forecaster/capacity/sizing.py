@@ -9,6 +9,7 @@ import numpy as np
 
 from forecaster.capacity import classic, generative
 from forecaster.capacity.generative import Load
+from forecaster.capacity.tails import WEIGHTS, lengths
 from forecaster.domain.demand import FloatArray, TokenMix
 from forecaster.domain.errors import SettingError, SloInfeasibleError
 from forecaster.domain.plan import Binding
@@ -83,11 +84,16 @@ def violations(question: Question, rate_rps: float, units: int) -> dict[Binding,
             generative.tpot_exceeds(profile, load, np.array([slo.tpot_p99_s]))[0]
         )
     if slo.latency_p99_s is not None:
-        state = generative.mean_state(profile, load)
-        decode_s = max(question.mix.output_mean, 1.0) * state.step_s
-        slack = np.array([slo.latency_p99_s - decode_s])
-        parts[Binding.LATENCY] = float(generative.ttft_exceeds(profile, load, slack)[0])
+        parts[Binding.LATENCY] = _answer_exceeds(profile, load, slo.latency_p99_s)
     return parts
+
+
+def _answer_exceeds(profile: GenerativeProfile, load: Load, latency_s: float) -> float:
+    """P(whole answer > t): a long one has less time left for its first token, lengths averaged."""
+    steps = np.maximum(lengths(load.mix.output_mean, load.mix.output_sq) - 1.0, 0.0)
+    slack = latency_s - steps * generative.mean_state(profile, load).step_s
+    late = np.where(slack > 0, generative.ttft_exceeds(profile, load, slack), 1.0)
+    return float(WEIGHTS @ late)
 
 
 def _classic_violations(profile: ClassicProfile, slo: Slo, load: Load) -> dict[Binding, float]:
@@ -118,7 +124,7 @@ def check_feasible(question: Question) -> None:
         When the SLO has no part that applies.
     """
     slo, profile = question.slo, question.unit.profile
-    _check_slo(slo, profile)
+    check_slo(slo, profile)
     # of the parts together, the allowance goes to the one that needs it most
     for part, share in violations(question, EMPTY_RPS, 1).items():
         if share > 1 - slo.attainment:
@@ -132,7 +138,8 @@ def check_feasible(question: Question) -> None:
             raise SloInfeasibleError(key, float(target), best)
 
 
-def _check_slo(slo: Slo, profile: Profile) -> None:
+def check_slo(slo: Slo, profile: Profile) -> None:
+    """Raise `SettingError` when no part of the SLO applies to the unit."""
     bounds = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)
     if all(bound is None for bound in bounds):
         raise SettingError("slo", "empty", "at least one bound", "set ttft_p99_s or latency_p99_s")
@@ -285,6 +292,8 @@ def _quantile(
             )
         if part is Binding.TPOT:
             return float(generative.tpot_exceeds(profile, load, at)[0])
+        if part is Binding.LATENCY:
+            return _answer_exceeds(profile, load, t)
         return float(generative.ttft_exceeds(profile, load, at)[0])
 
     low, high = 0.0, 1e-3

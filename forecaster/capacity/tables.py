@@ -1,0 +1,215 @@
+"""Sizing tables built on the kernel: trials where the curve turns, smoothed over neighbouring fleets.
+
+A curve says what share of requests a fleet leaves outside the SLO at a load. The formula says where
+to begin; from there trials go where the curve is not known yet (`curve.placed`). Fleets of one unit
+type differ slowly, so the errors of single trials are averaged over neighbouring ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecaster.capacity import sizing
+from forecaster.capacity.breaking import first_broken
+from forecaster.capacity.curve import LEVELS, Curve, curve, explored, rising
+from forecaster.capacity.sizing import Question, check_feasible
+from forecaster.capacity.sizing_table import SizingTable, corrected
+from forecaster.capacity.traffic import Lengths, Traffic, check_lengths
+from forecaster.capacity.trial import Trial, idle, overload, saturation_rps, steady
+from forecaster.domain.demand import FloatArray, IntArray
+from forecaster.domain.errors import ModelError, SettingError, SloInfeasibleError, TidegateError
+from forecaster.domain.plan import Binding
+
+__all__ = ["SizingTable", "build_table", "corrected"]
+
+GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Fleets that are simulated; a unit of a larger one carries no less."""
+STEADY_S = 660.0
+"""Simulated time of one trial at least."""
+STEADY_LEAST, STEADY_MOST = 100_000, 250_000
+"""Requests of one trial."""
+OVERLOADS = (1.0, 1.03, 1.1, 1.4)
+"""Overloads tried, over the saturation."""
+OVERLOAD_LEAST, OVERLOAD_MOST = 8_000, 60_000
+"""Requests of one overload: larger fleets share the overloads of the largest that stays below."""
+GUESSES = np.array([3e-4, 2e-3, 0.007, 0.02, 0.06, 0.17])
+FEWER_GUESSES = np.array([2e-3, 0.01, 0.04, 0.15])
+MANY = 12
+"""From this fleet on fewer trials suffice."""
+RELATIVE = np.concatenate([np.linspace(0, 0.6, 13)[:-1], np.linspace(0.6, 1.1, 51), [1.2, 1.4]])
+"""Loads over the saturation at which percentiles are kept."""
+QUIET = 0.5
+"""A load well below the turn, over the one at it: percentiles of a quiet fleet."""
+
+
+def unit_grid(max_units: int) -> IntArray:
+    """Fleets that are simulated for a table of `max_units`, int64.
+
+    Examples
+    --------
+    >>> unit_grid(10).tolist()
+    [1, 2, 3, 4, 6, 8, 10]
+    """
+    return np.array(
+        sorted({*(each for each in GRID if each < max_units), min(max_units, GRID[-1])})
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """Trials of one fleet and the curve through them."""
+
+    curve: Curve
+    trials: list[Trial]
+
+
+def build_table(
+    question: Question,
+    max_units: int,
+    lengths: Lengths | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> SizingTable:
+    """Build the table of 1..`max_units` units.
+
+    Parameters
+    ----------
+    question : Question
+        Unit type, SLO, mix and dispersion.
+    max_units : int
+        Largest fleet, >= 1.
+    lengths : (int64[n], int64[n]) or None
+        Prompt and output tokens of real requests, drawn with replacement; None: correlated
+        lognormals with the moments of the mix.
+    progress : callable or None
+        Told the share that is done, 0..1.
+
+    Raises
+    ------
+    SloInfeasibleError
+        When an idle unit already breaks the SLO.
+    SettingError
+        When the SLO is empty or `max_units` below 1.
+    DataError
+        When `lengths` cannot be token lengths.
+    """
+    _check(question, max_units, lengths)
+    profile, slo = question.unit.profile, question.slo
+    one = Traffic(question, lengths, 1)
+    one.prepare(STEADY_MOST)
+    alone = _idle(question, one)
+    most_rps = saturation_rps(profile, one)
+    if most_rps <= 0:
+        raise ModelError(
+            "no request of this mix fits one unit", "use a unit with a larger KV cache"
+        )
+    grid = unit_grid(max_units)
+    fleets: list[_Fleet] = []
+    over: list[Trial] = []
+    for i, units in enumerate(grid):
+        fleet = int(units)
+        traffic = one if fleet == 1 else Traffic(question, lengths, fleet)
+        guesses = _guesses(question, fleets, fleet, most_rps)
+        count = int(np.clip(STEADY_S * most_rps * fleet, STEADY_LEAST, STEADY_MOST))
+        traffic.prepare(count)
+
+        def trial(rate: float, traffic: Traffic = traffic, fleet: int = fleet, count: int = count) -> Trial:  # fmt: skip
+            return steady(profile, slo, traffic, fleet, rate, count)
+
+        tried = explored(trial, guesses, 0.995 * most_rps, 8 if fleet < MANY else 2)
+        if not over or fleet * most_rps * STEADY_S <= OVERLOAD_MOST:
+            over = [_overload(question, traffic, fleet, tried, factor * most_rps) for factor in OVERLOADS]  # fmt: skip
+        quiet = steady(
+            profile, slo, traffic, fleet, QUIET * tried[0].rate_per_unit_rps, count // 10
+        )
+        fleets.append(
+            _Fleet(curve(tried, over, alone.share, most_rps), [alone, quiet, *tried, *over])
+        )
+        if progress is not None:
+            progress((i + 1) / grid.size)
+    return _table(question, max_units, grid, fleets, most_rps)
+
+
+def _check(question: Question, max_units: int, lengths: Lengths | None) -> None:
+    if max_units < 1:
+        raise SettingError("max_units", max_units, "1 or more units")
+    if lengths is None:
+        check_feasible(question)
+        return
+    check_lengths(lengths)
+    sizing.check_slo(question.slo, question.unit.profile)
+
+
+def _idle(question: Question, traffic: Traffic) -> Trial:
+    """Judge an idle unit: what it breaks, no fleet keeps."""
+    slo = question.slo
+    done, alone = idle(question.unit.profile, slo, traffic)
+    allowed = 1 - slo.attainment
+    if alone.share <= allowed:
+        return alone
+    part = int(np.argmax(alone.parts))
+    key = ("ttft_p99_s", "tpot_p99_s", "latency_p99_s")[part]
+    values = (done.ttft_s, done.tpot_s, done.latency_s)[part]
+    left = max(allowed - (alone.share - alone.parts[part]), 0.0)
+    if (done.status != 0).mean() > allowed:
+        raise ModelError(
+            f"{(done.status != 0).mean():.1%} of the requests are larger than the KV cache of one unit",
+            "use a unit with a larger one or a lower target",
+        )
+    best = float(np.quantile(values[np.isfinite(values)], 1 - left))
+    raise SloInfeasibleError(key, float(getattr(slo, key)), best)
+
+
+def _guesses(question: Question, fleets: list[_Fleet], units: int, most_rps: float) -> FloatArray:
+    """Loads per unit to begin with: where the fleet before turned, or where the formula says."""
+    if fleets:
+        wanted = GUESSES if units < MANY else FEWER_GUESSES
+        return np.asarray(np.interp(wanted, LEVELS, fleets[-1].curve.rate_per_unit_rps))
+    try:
+        at = sizing.capacity_rps(
+            replace(question, slo=replace(question.slo, attainment=0.99)), units
+        )
+    except TidegateError:
+        at = 0.0
+    at = at if 0.02 * most_rps < at < most_rps else 0.7 * most_rps
+    return at * np.array([0.92, 1.0, 1.06])
+
+
+def _overload(
+    question: Question, traffic: Traffic, units: int, tried: list[Trial], rate: float
+) -> Trial:
+    carried = next((t for t in reversed(tried) if t.share <= 0.02), tried[0]).rate_per_unit_rps
+    one = rate * units * STEADY_S
+    windows = max(int(OVERLOAD_LEAST / one), 1)
+    return overload(question.unit.profile, question.slo, traffic, units, (carried, rate), windows)
+
+
+def _table(
+    question: Question, max_units: int, grid: IntArray, fleets: list[_Fleet], most_rps: float
+) -> SizingTable:
+    rates = np.array([rising(each.curve.rate_per_unit_rps) for each in fleets])
+    at = RELATIVE * most_rps
+    parts = np.zeros((grid.size, at.size, 3))
+    times_s = np.zeros((grid.size, at.size, 3, 2))
+    for i, fleet in enumerate(fleets):
+        x = np.array([each.rate_per_unit_rps for each in fleet.trials])
+        order = np.argsort(x, kind="stable")
+        for part in range(3):
+            column = np.array([each.parts[part] for each in fleet.trials])[order]
+            parts[i, :, part] = np.interp(at, x[order], np.maximum.accumulate(column))
+            for level in range(2):
+                column = np.array([each.times_s[part, level] for each in fleet.trials])[order]
+                times_s[i, :, part, level] = np.exp(np.interp(at, x[order], np.log(column)))
+    table = SizingTable(
+        question, grid, rates, np.broadcast_to(LEVELS, rates.shape).copy(), max_units, most_rps,
+        at, parts, times_s, (Binding.NONE,) * grid.size,
+    )  # fmt: skip
+    return replace(table, bindings=tuple(_binding(table, int(units)) for units in grid))
+
+
+def _binding(table: SizingTable, units: int) -> Binding:
+    rate = table.above_rps(units)
+    allowed = 1 - table.question.slo.attainment
+    return first_broken(table.question, units, rate, table.parts_at(units, rate), allowed)
