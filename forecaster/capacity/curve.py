@@ -16,16 +16,22 @@ LEVELS = np.concatenate([expit(np.linspace(logit(1e-6), logit(0.98), 64)), [0.99
 """Shares outside the SLO at which every curve is stated; between them it is linear."""
 ENDLESS = 10.0
 """Loads at this many times the last measured one break for everyone."""
-WANTED = logit(np.array([3e-4, 2e-3, 0.007, 0.02, 0.06, 0.17, 0.4]))
+WANTED = logit(np.array([1e-3, 0.006, 0.02, 0.08, 0.25, 0.6]))
 """Where trials of a steady load are placed."""
-REACH = 0.9
+FIRST = (1, 2, 3, 0, 4, 5)
+"""Order of their importance."""
+REACH = 0.8
 """A trial this near (in logits) to a wanted place is as good."""
 STEP = 0.12
 """Furthest relative step beyond the loads that were tried."""
-STEADY_BELOW = 0.995
-"""Share of the saturation up to which a load can go on for good."""
-UNSTABLE = 0.55
-"""Least share outside the SLO from saturation on: what cannot go on is never inside a target."""
+STEADY_BELOW = 0.985
+"""Share of the saturation up to which trials tell what goes on for good: beyond, queues take hours
+to reach their length, and a share of a per cent more load doubles them."""
+NARROW = 1.002
+"""Loads nearer to each other than this are not told apart."""
+UNSTABLE = 0.75
+"""Least share outside the SLO from saturation on: what cannot go on is never inside a target.
+Between the last steady trial and the saturation the logit rises towards it."""
 ROUNDS = 8
 
 
@@ -46,9 +52,14 @@ class Curve:
 
 
 def height(trial: Trial) -> float:
-    """The share as a logit; none outside counts as less than one in all."""
+    """The share as a logit; none outside counts as less than one in all.
+
+    The logarithm of an estimate is low on average by half its squared relative error.
+    """
     least = 0.3 / max(trial.count, 1)
-    return float(logit(np.clip(trial.share, least, 1 - least)))
+    share = float(np.clip(trial.share, least, 1 - least))
+    low = 0.5 * min((1 - share) * trial.error / share, 1.0) ** 2
+    return float(logit(share)) + low
 
 
 def placed(trials: Sequence[Trial], most_rps: float) -> float | None:
@@ -56,7 +67,7 @@ def placed(trials: Sequence[Trial], most_rps: float) -> float | None:
     known = sorted((each.rate_per_unit_rps, height(each)) for each in trials)
     x = np.array([load for load, _ in known])
     z = np.maximum.accumulate(np.array([high for _, high in known]))
-    for wanted in WANTED[[2, 3, 4, 1, 5, 0, 6]]:
+    for wanted in WANTED[list(FIRST)]:
         if np.abs(z - wanted).min() <= REACH:
             continue
         if wanted > z[-1]:
@@ -72,7 +83,7 @@ def placed(trials: Sequence[Trial], most_rps: float) -> float | None:
                 continue
             return float(x[0] * np.exp(-min(max(step, 0.01), 3 * STEP)))
         right = int(np.searchsorted(z, wanted))
-        if x[right] / x[right - 1] < 1.004:
+        if x[right] / x[right - 1] < NARROW:
             continue
         part = np.clip((wanted - z[right - 1]) / (z[right] - z[right - 1]), 0.25, 0.75)
         return float(x[right - 1] * (x[right] / x[right - 1]) ** part)
@@ -119,7 +130,19 @@ def curve(trials: Sequence[Trial], over: Sequence[Trial], floor: float, most_rps
     rates[above] = x[-1] * (1 + 0.05 * (wanted[above] - z[-1]))
     rates[LEVELS[:-1] <= floor] = 0.0
     rates = np.append(rates, ENDLESS * max(rates[-1], x[-1]))
-    return Curve(rising(rates), np.full(rates.size, 0.01))
+    return Curve(rising(rates), _error(trials, x, z))
+
+
+def _error(trials: Sequence[Trial], x: FloatArray, z: FloatArray) -> FloatArray:
+    """Relative error of the load at each level: that of the share over the slope of the curve."""
+    high = np.array([height(each) for each in trials])
+    share = np.array([max(each.share, 1.0 / each.count) for each in trials])
+    error = np.array([max(each.error, 0.5 / each.count) for each in trials])
+    order = np.argsort(high)
+    in_logits = np.interp(logit(LEVELS[:-1]), high[order], (error / (share * (1 - share) + 1e-12))[order])  # fmt: skip
+    slopes = np.gradient(z, np.log(x)) if x.size > 1 else np.ones(1)
+    slope = np.interp(logit(LEVELS[:-1]), z, np.maximum(slopes, 0.5))
+    return np.append(np.minimum(in_logits / slope, 0.3), 0.3)
 
 
 def known_points(
@@ -136,7 +159,10 @@ def known_points(
         z = np.append(z, max(height(each), z[-1], float(logit(UNSTABLE)) if each.rate_per_unit_rps >= most_rps else z[-1]))  # fmt: skip
     z = z + np.arange(z.size) * 1e-6
     keep = np.append(True, np.diff(x) > 1e-9 * x[:-1])
-    return x[keep], z[keep]
+    x, z = x[keep], z[keep]
+    if x.size == 1:
+        x, z = np.append(x, x[0] * (1 + STEP)), np.append(z, z[0] + STEP)
+    return x, z
 
 
 def pooled(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from forecaster.capacity import sizing
 from forecaster.capacity.breaking import first_broken
-from forecaster.capacity.curve import LEVELS, Curve, curve, explored, rising
+from forecaster.capacity.curve import LEVELS, STEADY_BELOW, Curve, curve, explored
 from forecaster.capacity.sizing import Question, check_feasible
 from forecaster.capacity.sizing_table import SizingTable, corrected
+from forecaster.capacity.smoothing import smoothed
 from forecaster.capacity.traffic import Lengths, Traffic, check_lengths
 from forecaster.capacity.trial import Trial, idle, overload, saturation_rps, steady
 from forecaster.domain.demand import FloatArray, IntArray
@@ -25,20 +27,24 @@ from forecaster.domain.plan import Binding
 
 __all__ = ["SizingTable", "build_table", "corrected"]
 
-GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+GRID = (1, 2, 3, 5, 8, 13, 22, 38, 64)
 """Fleets that are simulated; a unit of a larger one carries no less."""
 STEADY_S = 660.0
 """Simulated time of one trial at least."""
 STEADY_LEAST, STEADY_MOST = 100_000, 250_000
 """Requests of one trial."""
+NEAR_FULL, NEAR_FULL_TIMES = 0.95, 2
+"""Above this share of the saturation queues change slowly: trials are longer."""
 OVERLOADS = (1.0, 1.03, 1.1, 1.4)
 """Overloads tried, over the saturation."""
 OVERLOAD_LEAST, OVERLOAD_MOST = 8_000, 60_000
 """Requests of one overload: larger fleets share the overloads of the largest that stays below."""
-GUESSES = np.array([3e-4, 2e-3, 0.007, 0.02, 0.06, 0.17])
-FEWER_GUESSES = np.array([2e-3, 0.01, 0.04, 0.15])
-MANY = 12
-"""From this fleet on fewer trials suffice."""
+GUESSES = np.array([1e-3, 0.006, 0.02, 0.08, 0.25, 0.6])
+"""Shares at which the fleet before says where to begin."""
+SCOUTING = 30_000
+"""Requests of a trial that only looks for the turn."""
+MANY = 8
+"""From this fleet on its predecessor's curve is near enough."""
 RELATIVE = np.concatenate([np.linspace(0, 0.6, 13)[:-1], np.linspace(0.6, 1.1, 51), [1.2, 1.4]])
 """Loads over the saturation at which percentiles are kept."""
 QUIET = 0.5
@@ -51,7 +57,7 @@ def unit_grid(max_units: int) -> IntArray:
     Examples
     --------
     >>> unit_grid(10).tolist()
-    [1, 2, 3, 4, 6, 8, 10]
+    [1, 2, 3, 5, 8, 10]
     """
     return np.array(
         sorted({*(each for each in GRID if each < max_units), min(max_units, GRID[-1])})
@@ -98,7 +104,6 @@ def build_table(
     _check(question, max_units, lengths)
     profile, slo = question.unit.profile, question.slo
     one = Traffic(question, lengths, 1)
-    one.prepare(STEADY_MOST)
     alone = _idle(question, one)
     most_rps = saturation_rps(profile, one)
     if most_rps <= 0:
@@ -111,14 +116,19 @@ def build_table(
     for i, units in enumerate(grid):
         fleet = int(units)
         traffic = one if fleet == 1 else Traffic(question, lengths, fleet)
-        guesses = _guesses(question, fleets, fleet, most_rps)
         count = int(np.clip(STEADY_S * most_rps * fleet, STEADY_LEAST, STEADY_MOST))
-        traffic.prepare(count)
 
-        def trial(rate: float, traffic: Traffic = traffic, fleet: int = fleet, count: int = count) -> Trial:  # fmt: skip
-            return steady(profile, slo, traffic, fleet, rate, count)
+        def trial(rate: float, count: int = count, traffic: Traffic = traffic, fleet: int = fleet) -> Trial:  # fmt: skip
+            longer = NEAR_FULL_TIMES if rate > NEAR_FULL * most_rps else 1
+            return steady(profile, slo, traffic, fleet, rate, longer * count)
 
-        tried = explored(trial, guesses, 0.995 * most_rps, 8 if fleet < MANY else 2)
+        limit = STEADY_BELOW * most_rps
+        if fleets:
+            guesses = _turn(fleets[-1].curve)[: -1 if fleet >= MANY else None]
+        else:
+            scouts = explored(partial(trial, count=SCOUTING), _formula(question, most_rps), limit)
+            guesses = _turn(curve(scouts, [], alone.share, most_rps))
+        tried = explored(trial, guesses, limit, 3 if fleet < MANY else 1)
         if not over or fleet * most_rps * STEADY_S <= OVERLOAD_MOST:
             over = [_overload(question, traffic, fleet, tried, factor * most_rps) for factor in OVERLOADS]  # fmt: skip
         quiet = steady(
@@ -162,15 +172,15 @@ def _idle(question: Question, traffic: Traffic) -> Trial:
     raise SloInfeasibleError(key, float(getattr(slo, key)), best)
 
 
-def _guesses(question: Question, fleets: list[_Fleet], units: int, most_rps: float) -> FloatArray:
-    """Loads per unit to begin with: where the fleet before turned, or where the formula says."""
-    if fleets:
-        wanted = GUESSES if units < MANY else FEWER_GUESSES
-        return np.asarray(np.interp(wanted, LEVELS, fleets[-1].curve.rate_per_unit_rps))
+def _turn(known: Curve) -> FloatArray:
+    """Loads per unit at which a curve turns."""
+    return np.asarray(np.interp(GUESSES, LEVELS, known.rate_per_unit_rps))
+
+
+def _formula(question: Question, most_rps: float) -> FloatArray:
+    """Loads of one unit around the one where the formula says that it turns."""
     try:
-        at = sizing.capacity_rps(
-            replace(question, slo=replace(question.slo, attainment=0.99)), units
-        )
+        at = sizing.capacity_rps(replace(question, slo=replace(question.slo, attainment=0.99)), 1)
     except TidegateError:
         at = 0.0
     at = at if 0.02 * most_rps < at < most_rps else 0.7 * most_rps
@@ -189,7 +199,7 @@ def _overload(
 def _table(
     question: Question, max_units: int, grid: IntArray, fleets: list[_Fleet], most_rps: float
 ) -> SizingTable:
-    rates = np.array([rising(each.curve.rate_per_unit_rps) for each in fleets])
+    rates = smoothed(grid, [each.curve for each in fleets])
     at = RELATIVE * most_rps
     parts = np.zeros((grid.size, at.size, 3))
     times_s = np.zeros((grid.size, at.size, 3, 2))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.special import gammaincinv, ndtri
@@ -98,6 +98,16 @@ def _tokens(mean: float, spread: float, score: FloatArray) -> IntArray:
     return np.clip(np.rint(drawn), 1, MAX_TOKENS).astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class _Requests:
+    """So many requests: tokens, gaps at rate 1, what a classic pass takes over the mean."""
+
+    prompt: IntArray
+    output: IntArray
+    due: FloatArray
+    factor: FloatArray
+
+
 class Traffic:
     """Requests of one question for one number of units.
 
@@ -114,56 +124,42 @@ class Traffic:
     def __init__(self, question: Question, lengths: Lengths | None, units: int) -> None:
         self._question = question
         self._lengths = lengths
-        self._random = np.random.default_rng(seed_of(question, units))
-        self._count = 0
+        self._seed = seed_of(question, units)
+        self._drawn: dict[int, _Requests] = {}
 
-    def _grow(self, count: int) -> None:
-        if count <= self._count:
-            return
-        self._count = count
-        random = self._random = np.random.default_rng(self._random.integers(2**63))
-        self._prompt, self._output = sampled(random, self._question.mix, self._lengths, count)
-        self._gaps = random.exponential(1.0, count)
-        self._windows = random.uniform(size=4096)
-        profile = self._question.unit.profile
-        self._factor = np.ones(count)
-        if isinstance(profile, ClassicProfile) and profile.service_time_scv > 0:
-            scv = profile.service_time_scv
-            self._factor = np.maximum(random.gamma(1 / scv, scv, count), 1e-9)
-
-    def prepare(self, count: int) -> None:
-        """Have `count` requests; more are drawn anew, so ask once for the most."""
-        self._grow(count)
+    def _requests(self, count: int) -> _Requests:
+        """`count` requests, the same ones at every load."""
+        if count not in self._drawn:
+            random = np.random.default_rng([self._seed, count])
+            prompt, output = sampled(random, self._question.mix, self._lengths, count)
+            due = np.cumsum(random.exponential(1.0, count))
+            due *= count / due[-1]
+            factor = np.ones(count)
+            profile = self._question.unit.profile
+            if isinstance(profile, ClassicProfile) and profile.service_time_scv > 0:
+                scv = profile.service_time_scv
+                factor = np.maximum(random.gamma(1 / scv, scv, count), 1e-9)
+            self._drawn[count] = _Requests(prompt, output, due, factor)
+        return self._drawn[count]
 
     def times_s(self, rate_rps: float, count: int) -> FloatArray:
-        """Arrival times of the first `count` requests at a mean rate of exactly `rate_rps`."""
-        self._grow(count)
-        due = np.cumsum(self._gaps[:count])
-        due *= count / due[-1]
+        """Arrival times of `count` requests at a mean rate of exactly `rate_rps`."""
+        due = self._requests(count).due
         dispersion = self._question.dispersion
         if dispersion <= 1.0:
             return np.asarray(due / rate_rps)
         windows = max(round(count / (rate_rps * WINDOW_S)), 1)
-        rates = self._window_rates(rate_rps, dispersion, windows)
-        bounds = np.concatenate([[0.0], np.cumsum(rates)])
+        shape = max(rate_rps * WINDOW_S / (dispersion - 1.0), LEAST_SHAPE)
+        bounds = np.concatenate([[0.0], np.cumsum(gammaincinv(shape, self._levels(windows)))])
         bounds *= count / bounds[-1]
         length_s = count / rate_rps / windows
         return np.asarray(np.interp(due, bounds, np.arange(windows + 1) * length_s))
 
-    def _window_rates(self, rate_rps: float, dispersion: float, windows: int) -> FloatArray:
-        """Gamma rates of windows: each keeps its rank at every mean rate."""
-        ranks = np.argsort(
-            np.argsort(np.resize(self._windows, windows) + np.arange(windows) * 1e-12)
-        )
-        levels = (ranks + 0.5) / windows
-        shape = max(rate_rps * WINDOW_S / (dispersion - 1.0), LEAST_SHAPE)
-        return np.asarray(np.maximum(gammaincinv(shape, levels), 1e-12))
+    def _levels(self, windows: int) -> FloatArray:
+        """Probabilities of the rates of windows: as they come by chance, none left out."""
+        return (np.random.default_rng(self._seed).permutation(windows) + 0.5) / windows
 
     def requests(self, at_s: FloatArray) -> tuple[RequestBatch, FloatArray]:
-        """The first requests at these times, and what classic passes take over the mean."""
-        n = at_s.size
-        self._grow(n)
-        return (
-            RequestBatch("sizing", at_s, self._prompt[:n], self._output[:n]),
-            self._factor[:n],
-        )
+        """So many requests at these times, and what classic passes take over the mean."""
+        found = self._requests(at_s.size)
+        return RequestBatch("sizing", at_s, found.prompt, found.output), found.factor

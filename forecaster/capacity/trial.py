@@ -10,8 +10,8 @@ import numpy.typing as npt
 from forecaster.capacity.kernel import Finished, Simulation
 from forecaster.capacity.kernel.state import DONE
 from forecaster.capacity.traffic import Traffic
-from forecaster.domain.demand import FloatArray
-from forecaster.domain.profile import Profile
+from forecaster.domain.demand import FloatArray, RequestBatch
+from forecaster.domain.profile import ClassicProfile, Profile
 from forecaster.domain.service import Slo
 
 BoolArray = npt.NDArray[np.bool_]
@@ -25,7 +25,11 @@ WARM_UP = 0.1
 """Share of a run that is not counted (60 s at least)."""
 SATURATED = 30_000
 """Requests of the run that measures the most a unit completes."""
-IDLE = 4_000
+IDLE = 20_000
+BATCHES = 16
+"""Pieces of a run whose means give its error."""
+JUDGED_MOST = 40_000
+"""Values from which percentiles are read."""
 PARTS = 3
 """TTFT, TPOT, latency: the order of every array over parts."""
 
@@ -42,6 +46,8 @@ class Trial:
         Requests that were judged.
     share : float
         Share of them outside any part of the SLO.
+    error : float
+        Its standard error, from batch means.
     parts : float64[3]
         Share outside TTFT, TPOT, latency.
     times_s : float64[3, 2]
@@ -51,6 +57,7 @@ class Trial:
     rate_per_unit_rps: float
     count: int
     share: float
+    error: float
     parts: FloatArray
     times_s: FloatArray
 
@@ -83,8 +90,9 @@ def _bounded(done: Finished, slo: Slo) -> tuple[tuple[FloatArray, float | None],
 def percentiles(done: Finished) -> FloatArray:
     """p50 and p99 of TTFT, TPOT and latency of those answered, float64[3, 2]."""
     times_s = np.full((PARTS, 2), np.nan)
-    answered = done.status == DONE
-    for i, column in enumerate((done.ttft_s, done.tpot_s, done.latency_s)):
+    every = slice(None, None, max(len(done) // JUDGED_MOST, 1))
+    answered = done.status[every] == DONE
+    for i, column in enumerate((done.ttft_s[every], done.tpot_s[every], done.latency_s[every])):
         values = column[answered & np.isfinite(column)]
         if values.size:
             places = [int(0.5 * (values.size - 1)), int(np.ceil(0.99 * (values.size - 1)))]
@@ -102,8 +110,17 @@ def _kept(done: Finished, keep: BoolArray) -> Finished:
 def judged(done: Finished, slo: Slo, rate_per_unit_rps: float) -> Trial:
     """Return the trial of these requests."""
     broken, parts = outside(done, slo)
-    share = float(broken.mean()) if broken.size else 0.0
-    return Trial(rate_per_unit_rps, len(done), share, parts, percentiles(done))
+    share, error = _mean(broken)
+    return Trial(rate_per_unit_rps, len(done), share, error, parts, percentiles(done))
+
+
+def _mean(broken: BoolArray) -> tuple[float, float]:
+    """Share and its standard error: violations come in bursts, so from means of long batches."""
+    length = broken.size // BATCHES
+    if not length:
+        return (float(broken.mean()) if broken.size else 0.0), 1.0
+    means = broken[: BATCHES * length].reshape(BATCHES, length).mean(axis=1)
+    return float(broken.mean()), float(means.std(ddof=1) / np.sqrt(BATCHES))
 
 
 def steady(
@@ -151,11 +168,26 @@ def idle(profile: Profile, slo: Slo, traffic: Traffic) -> tuple[Finished, Trial]
 
 
 def saturation_rps(profile: Profile, traffic: Traffic) -> float:
-    """Most requests/s that one unit completes: the slope of completions behind an endless queue."""
+    """Most requests/s that one unit completes: its pace of work behind an endless queue."""
     trace, factor = traffic.requests(np.zeros(SATURATED))
     done = Simulation(profile, 1).run(trace, factor, last=True)
-    ends = np.sort(done.latency_s[done.status == DONE])
-    if ends.size < 10:
+    order = np.argsort(done.latency_s, kind="stable")
+    kept = order[done.status[order] == DONE]
+    if kept.size < SATURATED // 100:
         return 0.0
-    low, high = ends.size // 10, 9 * ends.size // 10
-    return float((high - low) / max(ends[high] - ends[low], 1e-12))
+    work_s = _work_s(profile, trace)[done.number[kept]]
+    ends = done.latency_s[kept]
+    low, high = kept.size // 10, 9 * kept.size // 10
+    pace = work_s[low:high].sum() / max(ends[high - 1] - ends[low - 1], 1e-12)
+    return float(pace / work_s.mean() * SATURATED / kept.size)
+
+
+def _work_s(profile: Profile, trace: RequestBatch) -> FloatArray:
+    """Share of a full unit's time that each request takes: evens out which ones the run had."""
+    if isinstance(profile, ClassicProfile):
+        return np.ones(len(trace))
+    prompt, output = trace.prompt_tokens.astype(np.float64), trace.output_tokens.astype(np.float64)
+    slots = min(profile.max_batch, profile.kv_tokens / max(float((prompt + output).mean()), 1.0))
+    row_s = profile.alpha_s / max(slots, 1.0) + profile.beta_s
+    cached_s = profile.kappa_s * (prompt + output / 2)
+    return np.asarray(profile.gamma_s * prompt + profile.delta_s + output * (row_s + cached_s))
