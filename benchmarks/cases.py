@@ -23,7 +23,10 @@ from forecaster.domain.service import CalendarSpec, Slo
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "traces"
 CACHE = Path(os.environ.get("TIDEGATE_BENCH_CACHE", tempfile.gettempdir() + "/tidegate-bench"))
-CHAT_TOKENS, SERVEGEN_TOKENS = "requests/azure_llm_2023_conv.csv.gz", "tokens/servegen_m_small.csv.gz"
+CHAT_TOKENS, SERVEGEN_TOKENS = (
+    "requests/azure_llm_2023_conv.csv.gz",
+    "tokens/servegen_m_small.csv.gz",
+)
 CHAT = Slo(ttft_p99_s=2.0, tpot_p99_s=0.08, attainment=0.99)
 SERVEGEN = Slo(ttft_p99_s=3.0, tpot_p99_s=0.15, attainment=0.99)
 
@@ -79,7 +82,9 @@ def cases(seeds: tuple[int, ...] = (1, 2)) -> list[Case]:
     ]
     for name, (envelope, tokens, slo, options) in COMPOSED.items():
         for seed in seeds:
-            found.append(Case(f"{name}-{seed}", composed(name, envelope, tokens, options, seed), slo))
+            found.append(
+                Case(f"{name}-{seed}", composed(name, envelope, tokens, options, seed), slo)
+            )
     return found
 
 

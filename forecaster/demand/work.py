@@ -76,4 +76,5 @@ def slot_work_s(slots: SlotSums, profile: Profile) -> FloatArray:
                 + profile.kappa_s * cached_tokens
             )
         case ClassicProfile():
-            return slots.arrivals * offered_work_s(TokenMix(0, 0, 0, 0, 0), profile)
+            each_s = offered_work_s(TokenMix(0, 0, 0, 0, 0), profile)
+            return slots.arrivals.astype(np.float64) * each_s

@@ -112,10 +112,7 @@ def _on_off(
         state = was_on[k]
         while t < slots:
             if state:
-                if t < held[k]:
-                    on[t, k] = True
-                    t += 1
-                elif run_cost[t, k] + if_on[t + 1] <= stop + if_off[t + 1]:
+                if t < held[k] or run_cost[t, k] + if_on[t + 1] <= stop + if_off[t + 1]:
                     on[t, k] = True
                     t += 1
                 else:

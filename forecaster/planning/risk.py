@@ -65,7 +65,7 @@ def tabulate(curve: Curve, least_rps: float, most_rps: float, max_units: int) ->
     low = max(least_rps, _LEAST)
     high = max(most_rps, low * _GRID_STEPS)
     count = int(np.ceil(np.log(high / low) / np.log(_GRID_STEPS))) + 2
-    rates = low * _GRID_STEPS ** np.arange(count)
+    rates: FloatArray = low * np.exp(np.log(_GRID_STEPS) * np.arange(count))
     share = np.ones((count, max_units + 1))
     for units in range(1, max_units + 1):
         share[:, units] = curve.violation_share(units, rates)

@@ -108,17 +108,26 @@ class Scene:
         return self.loads.minute_erl[self.first : self.first + self.ticks]
 
     def need(self, load_erl: FloatArray) -> IntArray:
-        """Units that a load needs, inside the limits; NaN needs the least."""
-        wanted = self.table.need(np.nan_to_num(load_erl) / self.work_s)
-        return self.within(wanted)
+        """Units that a load needs, inside the limits; NaN needs the least.
+
+        Beyond the largest fleet of the table each unit carries what that fleet's units do.
+        """
+        carried = self.capacities_rps
+        rate = np.nan_to_num(load_erl) / self.work_s
+        wanted = np.searchsorted(carried, rate * (1 - 1e-9)) + 1
+        more = np.ceil(rate / (carried[-1] / carried.size) - 1e-9).astype(np.int64)
+        return self.within(np.where(wanted > carried.size, more, wanted))
+
+    @cached_property
+    def capacities_rps(self) -> FloatArray:
+        """Rates that 1, 2, ... units carry, as far as the table reaches."""
+        return self.table.capacities()
 
     def within(self, units: IntArray) -> IntArray:
         """Units rounded up to the purchase step and held inside the limits."""
         step = self.limits.step_units
         stepped = -(-units // step) * step
-        return np.asarray(
-            np.clip(stepped, self.limits.min_units, self.limits.max_units), np.int64
-        )
+        return np.asarray(np.clip(stepped, self.limits.min_units, self.limits.max_units), np.int64)
 
 
 def measure_loads(trace: Trace, unit: UnitType) -> Loads:
@@ -148,7 +157,8 @@ def scored_window(loads: Loads, days: float) -> tuple[int, int]:
     scored = min(round(days * DAY_S / SLOT_S), slots)
     if scored < 1:
         raise DataError(
-            "the log is shorter than one slot of five minutes", "replay a longer one, or raise --days"
+            "the log is shorter than one slot of five minutes",
+            "replay a longer one, or raise --days",
         )
     return (slots - scored) * per_slot, scored * per_slot
 

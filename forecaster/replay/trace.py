@@ -96,8 +96,9 @@ class Trace:
         dice = np.random.default_rng([self.seed, number])
         whole, part = divmod(self.rate_scale, 1.0)
         copies = np.full(high - low, int(whole)) + (dice.random(high - low) < part)
-        arrival_s, prompt, output = (np.repeat(column, copies) for column in columns)
-        arrival_s = arrival_s + dice.uniform(-JITTER_S, JITTER_S, arrival_s.size)
+        arrival_s = np.repeat(columns[0], copies)
+        arrival_s += dice.uniform(-JITTER_S, JITTER_S, arrival_s.size)
+        prompt, output = np.repeat(columns[1], copies), np.repeat(columns[2], copies)
         return RequestBatch(self.log.service, arrival_s, prompt, output)
 
 

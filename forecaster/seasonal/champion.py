@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
+from forecaster.domain.errors import ModelError
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import LEVELS, conformal_quantiles, interpolate_levels
 from forecaster.seasonal.correction import at_leads, fit_correction, residual_bank
 from forecaster.seasonal.softlog import from_z
+from forecaster.seasonal.spread import fit_spread, spread_at
 
 LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400)
 """Leads at which the correction and the quantiles are learnt, seconds."""
@@ -35,7 +37,9 @@ class Calibrated:
     correction : tuple of tuple of float
         Weights of the residual bank, [L][5]; all zero = uncorrected.
     quantiles : tuple of tuple of float
-        Conformal errors on the z scale, [L][len(LEVELS)].
+        Conformal errors in units of the spread, [L][len(LEVELS)].
+    spread : tuple of tuple of float
+        How the errors' size depends on the level, [L][2], see `spread.fit_spread`.
     """
 
     member: str
@@ -44,6 +48,7 @@ class Calibrated:
     scale: float
     correction: tuple[tuple[float, ...], ...]
     quantiles: tuple[tuple[float, ...], ...]
+    spread: tuple[tuple[float, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,15 +56,32 @@ class Calibrated:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibrated:
-        """Inverse of `to_dict`."""
-        return cls(
-            member=str(values["member"]),
-            slot_s=float(values["slot_s"]),
-            leads=tuple(int(x) for x in values["leads"]),
-            scale=float(values["scale"]),
-            correction=tuple(tuple(map(float, row)) for row in values["correction"]),
-            quantiles=tuple(tuple(map(float, row)) for row in values["quantiles"]),
-        )
+        """Inverse of `to_dict`.
+
+        Raises
+        ------
+        ModelError
+            When another version of the program stored it.
+        """
+        try:
+            return cls(
+                member=str(values["member"]),
+                slot_s=float(values["slot_s"]),
+                leads=tuple(int(x) for x in values["leads"]),
+                scale=float(values["scale"]),
+                correction=_rows(values["correction"]),
+                quantiles=_rows(values["quantiles"]),
+                spread=_rows(values["spread"]),
+            )
+        except KeyError as error:
+            raise ModelError(
+                f"the stored model is of another version: it has no {error}",
+                "run `tidegate retrain`",
+            ) from error
+
+
+def _rows(table: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in table)
 
 
 def leads_in_slots(slot_s: float, slots: int) -> tuple[int, ...]:
@@ -76,10 +98,14 @@ def calibrate(verified: Verified, slot_s: float, corrected: bool = True) -> Cali
     weights = fit_correction(residual, bank, leads)
     if not corrected:
         weights = np.zeros_like(weights)
-    rows = []
+    scale = verified.scale
+    rows, spreads = [], []
     for row, lead in enumerate(leads):
-        error = residual[lead:] - bank[:-lead] @ weights[row]
-        rows.append(tuple(conformal_quantiles(error).tolist()))
+        centre, error = _forecast_z(verified, bank, weights[row], lead)
+        level = from_z(centre, np.array(scale))
+        spreads.append(fit_spread(error, level, scale))
+        size = spread_at(np.asarray(spreads[-1]), level, scale)
+        rows.append(tuple(conformal_quantiles(error / size).tolist()))
     return Calibrated(
         verified.member,
         slot_s,
@@ -87,7 +113,16 @@ def calibrate(verified: Verified, slot_s: float, corrected: bool = True) -> Cali
         verified.scale,
         tuple(tuple(row) for row in weights.tolist()),
         tuple(rows),
+        tuple(spreads),
     )
+
+
+def _forecast_z(
+    verified: Verified, bank: FloatArray, weights: FloatArray, lead: int
+) -> tuple[FloatArray, FloatArray]:
+    """Corrected forecasts at one lead and their errors, on the z scale."""
+    shift = bank[:-lead] @ weights
+    return verified.base_z[lead:] + shift, verified.residual[lead:] - shift
 
 
 def corrected_quantiles(
@@ -117,8 +152,12 @@ def corrected_quantiles(
     """
     weights = at_leads(np.asarray(calibrated.correction), calibrated.leads, horizons)
     errors = at_leads(np.asarray(calibrated.quantiles), calibrated.leads, horizons)
-    z = (base_z + weights @ bank_row)[:, None] + interpolate_levels(errors, levels)
-    return from_z(np.maximum.accumulate(z, axis=1), np.array(calibrated.scale))
+    centre = base_z + weights @ bank_row
+    scale = np.array(calibrated.scale)
+    spread = at_leads(np.asarray(calibrated.spread), calibrated.leads, horizons)
+    size = spread_at(spread, from_z(centre, scale), calibrated.scale)
+    z = centre[:, None] + size[:, None] * interpolate_levels(errors, levels)
+    return from_z(np.maximum.accumulate(z, axis=1), scale)
 
 
 __all__ = ["LEADS_S", "LEVELS", "Calibrated", "calibrate", "corrected_quantiles", "leads_in_slots"]

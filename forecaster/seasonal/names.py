@@ -3,4 +3,4 @@
 NAIVE = ("naive-day", "naive-week")
 """The bar: always in."""
 
-MEMBER_NAMES = (*NAIVE, "profile", "ridge", "holt-winters", "boosting", "prophet")
+MEMBER_NAMES = (*NAIVE, "pool", "profile", "ridge", "holt-winters", "boosting", "prophet")

@@ -27,7 +27,7 @@ class ProphetMember(Member):
         import pandas as pd
         from prophet import Prophet
 
-        _hush()
+        hush()
         T, N = self.Z.shape
         slots = np.arange(T)
         local = _local(self.calendar, slots)
@@ -45,7 +45,7 @@ class ProphetMember(Member):
             )
             if frame["holiday"].any():
                 model.add_regressor("holiday")
-            with _their_warnings():
+            with their_warnings():
                 self.models.append(model.fit(frame))
 
     def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
@@ -53,7 +53,7 @@ class ProphetMember(Member):
 
         frame = pd.DataFrame({"ds": _local(self.calendar, slots)})
         frame["holiday"] = (self.calendar.day_type(slots) == HOLIDAY).astype(float)
-        with _their_warnings():
+        with their_warnings():
             paths = [model.predict(frame)["yhat"].to_numpy() for model in self.models]
         return np.column_stack(paths)
 
@@ -65,14 +65,14 @@ def _local(calendar: CalendarFeatures, slots: npt.NDArray[np.int64]) -> npt.NDAr
 
 
 @contextmanager
-def _their_warnings() -> Iterator[None]:
+def their_warnings() -> Iterator[None]:
     """Prophet's own use of old pandas options is not our user's concern."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _hush() -> None:
+def hush() -> None:
     """Keep the backend's progress off the terminal: it speaks up wherever no handler is set."""
     logging.getLogger("prophet").setLevel(logging.ERROR)
     backend = logging.getLogger("cmdstanpy")

@@ -11,6 +11,7 @@ from forecaster.seasonal.holt_winters import HoltWinters
 from forecaster.seasonal.member import DAY_S, WEEK_S, Member
 from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.names import MEMBER_NAMES
+from forecaster.seasonal.pool import Pool
 from forecaster.seasonal.profile import SlotProfile
 from forecaster.seasonal.prophet_member import ProphetMember
 from forecaster.seasonal.ridge import CalendarRidge
@@ -19,6 +20,7 @@ MEMBERS: Mapping[str, Callable[[], Member]] = MappingProxyType(
     {
         "naive-day": lambda: SeasonalNaive(DAY_S),
         "naive-week": lambda: SeasonalNaive(WEEK_S),
+        "pool": Pool,
         "profile": SlotProfile,
         "ridge": CalendarRidge,
         "holt-winters": HoltWinters,

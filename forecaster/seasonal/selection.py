@@ -16,9 +16,13 @@ from forecaster.seasonal.correction import residual_bank
 from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.scores import coverage, pinball, wape
 from forecaster.seasonal.softlog import from_z
+from forecaster.seasonal.spread import spread_at
 
 SCORE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """Pinball at the median and where capacity is bought."""
+
+POOL_MARGIN = 0.05
+"""Who is to take the place of the pool must have this much less loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ class Verdict:
 
 
 def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
-    """Choose the member with the least pinball loss; crown it only if it beats seasonal naive.
+    """Choose, of the members that beat seasonal naive, the one with the least pinball loss.
+
+    The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
+    their errors, and to choose one of them by a hair is to choose noise.
 
     The gate asks for less WAPE *and* less pinball than the better of yesterday and last week,
     uncorrected, on the last fifth of the history (the fifth before it calibrated).
@@ -83,8 +90,9 @@ def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
     naives = {i: _score(verified[i], slot_s, corrected=False) for i in naive_index}
     best_naive = min(naives, key=lambda i: naives[i].pinball)
     bar = naives[best_naive]
-    best = min(range(len(scores)), key=lambda i: scores[i].pinball)
-    crowned = scores[best].wape < bar.wape and scores[best].pinball < bar.pinball
+    better = [i for i, s in enumerate(scores) if s.wape < bar.wape and s.pinball < bar.pinball]
+    best = min(better or range(len(scores)), key=lambda i: scores[i].pinball * _handicap(scores[i]))
+    crowned = bool(better)
     if crowned:
         reason = f"{scores[best].member}: WAPE {scores[best].wape:.3f} against {bar.wape:.3f} of {bar.member}"
         return Verdict(
@@ -102,6 +110,10 @@ def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
     )
     plain = calibrate(verified[best_naive], slot_s, corrected=False)
     return Verdict(bar.member, False, reason, plain, bar, bar, scores)
+
+
+def _handicap(score: MemberScore) -> float:
+    return 1.0 if score.member == "pool" else 1.0 + POOL_MARGIN
 
 
 def _score(verified: Verified, slot_s: float, corrected: bool) -> MemberScore:
@@ -131,7 +143,11 @@ def _score_lead(
     origins = np.arange(max(half - lead, 0), verified.residual.size - lead)
     shift = bank[origins] @ np.asarray(learnt.correction[row])
     errors = interpolate_levels(np.asarray([learnt.quantiles[row]]), np.asarray(SCORE_LEVELS))[0]
-    z = (verified.base_z[origins + lead] + shift)[:, None] + errors[None, :]
+    centre = verified.base_z[origins + lead] + shift
+    size = spread_at(
+        np.asarray(learnt.spread[row]), from_z(centre, np.array(verified.scale)), verified.scale
+    )
+    z = centre[:, None] + size[:, None] * errors[None, :]
     forecast = from_z(z, np.array(verified.scale))
     actual = verified.actual[origins + lead]
     losses = [pinball(actual, forecast[:, i], q) for i, q in enumerate(SCORE_LEVELS)]

@@ -12,6 +12,8 @@ from forecaster.seasonal.calibration import conformal_quantiles
 from forecaster.seasonal.champion import Calibrated, calibrate
 from forecaster.seasonal.correction import fit_correction, residual_bank
 from forecaster.seasonal.live import LiveForecaster
+from forecaster.seasonal.pool import Pool, SmoothNaive
+from forecaster.seasonal.spread import fit_spread, spread_at
 from forecaster.seasonal.training import last_days, train
 
 SLOT_S, DAY = 1800.0, 48
@@ -77,9 +79,9 @@ def test_too_little_history_says_how_much_is_needed() -> None:
 
 
 def test_champion_beats_naive_on_a_tide() -> None:
-    verdict = train(series(), CalendarSpec(), QUICK)
+    verdict = train(series(), CalendarSpec(), (*QUICK, "pool"))
     assert verdict.beats_naive
-    assert verdict.champion in QUICK
+    assert verdict.champion == "pool"
     assert verdict.score.wape < verdict.naive.wape
 
 
@@ -152,3 +154,32 @@ def test_last_days_cuts_the_front() -> None:
     cut = last_days(series(days=14), 3)
     assert cut.arrivals.size == 3 * DAY
     assert cut.end_s == series(days=14).end_s
+
+
+def test_spread_tells_counting_noise_from_a_missed_tide() -> None:
+    rng = np.random.default_rng(6)
+    level = rng.uniform(20, 2000, 20_000)
+    counted = rng.poisson(level) - level
+    missed = 0.1 * level * rng.standard_normal(level.size)
+    z = np.log1p((level + counted) / 50) - np.log1p(level / 50)
+    share, noise = fit_spread(z, level, 50.0)
+    assert share < 2e-4
+    assert 0.9 < noise < 1.1
+    share, noise = fit_spread(missed / (level + 50), level, 50.0)
+    assert 0.009 < share < 0.011
+    size = spread_at(np.array([0.0, 1.0]), np.array([100.0, 400.0]), 1e-6)
+    np.testing.assert_allclose(size, [0.1, 0.05], rtol=1e-3)
+
+
+def test_pool_follows_who_was_right_lately() -> None:
+    slot_s, day = 3600.0, 24
+    t = np.arange(14 * day)
+    y = 100 + 80 * np.sin(2 * np.pi * t / day)
+    y[9 * day :] = 100 + 80 * np.cos(2 * np.pi * t[9 * day :] / day)  # another shape since 5 days
+    calendar = Calendar(START_S, slot_s, CalendarSpec())
+    pool = Pool().fit(y[:, None], calendar, np.ones((y.size, 1), bool))
+    truth = 100 + 80 * np.cos(2 * np.pi * np.arange(y.size, y.size + day) / day)
+    found = pool.quantiles(range(1, day + 1), (0.5,))[:, 0, 0]
+    week = SmoothNaive(7 * 86_400).fit(y[:, None], calendar, np.ones((y.size, 1), bool))
+    worse = week.quantiles(range(1, day + 1), (0.5,))[:, 0, 0]
+    assert np.abs(found - truth).mean() < 0.3 * np.abs(worse - truth).mean()
