@@ -120,7 +120,7 @@ def build_table(
 
         def trial(rate: float, count: int = count, traffic: Traffic = traffic, fleet: int = fleet) -> Trial:  # fmt: skip
             longer = NEAR_FULL_TIMES if rate > NEAR_FULL * most_rps else 1
-            return steady(profile, slo, traffic, fleet, rate, longer * count)
+            return steady(profile, slo, traffic, fleet, rate, min(longer * count, STEADY_MOST))
 
         limit = STEADY_BELOW * most_rps
         if fleets:

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from forecaster.capacity.answer import answered
 from forecaster.capacity.sizing import Question, Sizing, size
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, make_table
 from forecaster.config import load_settings, load_unit_type
+from forecaster.config.load import state_home
 from forecaster.domain.demand import TokenMix
 from forecaster.domain.errors import SettingError, SloInfeasibleError
 from forecaster.domain.service import Slo
+from forecaster.wiring.tables import tables_in
 
 
 @app.command("size")
@@ -33,10 +36,15 @@ def size_command(
     tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None,
     latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
     attainment: Annotated[float, typer.Option(help="share of requests inside the SLO")] = 0.99,
+    formula: Annotated[
+        bool, typer.Option("--formula", help="closed formulas only, nothing simulated")
+    ] = False,
     config: ConfigOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """How many units does a load need to keep an SLO, and what binds?
+
+    Answers from a table of simulated fleets, built once for each question and kept.
 
     Example: `tidegate size --rate 20 --prompt-tokens 1000 --output-tokens 200
     --unit llama70b-h100x8 --ttft-p99 2 --tpot-p99 0.08`
@@ -49,7 +57,8 @@ def size_command(
     ):
         if bound is not None and not 0 < bound < float("inf"):
             raise SettingError(f"--{key}", bound, "a finite number of seconds above 0")
-    unit_type = load_unit_type(load_settings(config).models, unit)
+    settings = load_settings(config)
+    unit_type = load_unit_type(settings.models, unit)
     if unit_type.generative and (prompt_tokens <= 0 or output_tokens <= 0):
         key, value = (
             ("--prompt-tokens", prompt_tokens)
@@ -66,7 +75,10 @@ def size_command(
         dispersion,
     )
     try:
-        answer = size(question, rate)
+        if formula:
+            answer = size(question, rate)
+        else:
+            answer = answered(tables_in(state_home(settings)).for_rate(question, rate), rate)
     except SloInfeasibleError as error:
         if form is Format.JSON:
             emit(_infeasible(error), form)

@@ -217,7 +217,7 @@ class Simulation:
         """
         factors = np.ones(len(chunk)) if factor is None else np.asarray(factor, np.float64)
         self._check(chunk, factors)
-        parts = [np.zeros(0, FINISHED)]
+        parts: list[Finished] = []
         for begin in range(0, len(chunk), PIECE):
             piece = slice(begin, begin + PIECE)
             columns = (
@@ -232,7 +232,7 @@ class Simulation:
             if self.unfinished:
                 raise ModelError(f"{self.unfinished} requests wait for a unit that never comes",
                                  "give the fleet a unit")  # fmt: skip
-        return _columns(Finished, np.concatenate(parts))
+        return _joined(parts)
 
     def advance(self, until_s: float) -> Finished:
         """Go on without arrivals to `until_s` and return what has finished since.
@@ -245,9 +245,9 @@ class Simulation:
         if not until_s >= self._now_s:
             raise DataError(f"{until_s} s is before {self._now_s} s, which has been played", "")
         self._now_s = min(until_s, END_OF_TIME)
-        return _columns(Finished, self._go_on(self._now_s))
+        return self._go_on(self._now_s)
 
-    def _go_on(self, until_s: float) -> Records:
+    def _go_on(self, until_s: float) -> Finished:
         empty = np.zeros(0, np.int64)
         return self._play((np.zeros(0), empty, empty, np.zeros(0)), until_s, until_s)
 
@@ -271,7 +271,7 @@ class Simulation:
         columns: tuple[FloatArray, IntArray, IntArray, FloatArray],
         events_until_s: float,
         until_s: float,
-    ) -> Records:
+    ) -> Finished:
         """Play one piece with the fleet events that are due by its end."""
         due = int(np.searchsorted(self._event_s, events_until_s, side="right"))
         now = slice(self._played, due)
@@ -280,9 +280,8 @@ class Simulation:
         self._state = self._prepared(columns[0].size, events[1], events[2])
         play(self._state, self._costs, columns, events, until_s)
         book = self._state.book
-        finished = self._state.finished[: int(book["finished"][0])].copy()
         self._spans.append(self._state.spans[: int(book["spans"][0])].copy())
-        return finished
+        return _columns(self._state.finished[: int(book["finished"][0])])
 
     def _prepared(self, arrivals: int, kinds: IntArray, units: IntArray) -> State:
         """Return the state with room for what may come, counters of results at zero."""
@@ -326,5 +325,16 @@ def simulate(
     return Simulation(profile, units, routing, seed=seed).run(trace, last=True).in_order
 
 
-def _columns(kind: type[Finished], records: Records) -> Finished:
-    return kind(*(np.ascontiguousarray(records[each.name]) for each in fields(kind)))
+def _columns(records: Records) -> Finished:
+    """Columns of their own: the kernel writes over the records."""
+    return Finished(*(np.array(records[each.name]) for each in fields(Finished)))
+
+
+def _joined(parts: list[Finished]) -> Finished:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return _columns(np.zeros(0, FINISHED))
+    return Finished(
+        *(np.concatenate([getattr(p, each.name) for p in parts]) for each in fields(Finished))
+    )

@@ -211,7 +211,9 @@ def with_rows(state: State, rows: int) -> State:
     """Return the state with at least `rows` unused request rows and room for their results."""
     unused = int(state.book["free"][0])
     live = live_requests(state)
-    finished = np.zeros(live + rows, FINISHED)
+    finished = state.finished
+    if finished.size < live + rows:
+        finished = np.zeros(live + rows, FINISHED)
     more = rows - unused
     if more <= 0:
         return state._replace(finished=finished)

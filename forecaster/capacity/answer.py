@@ -1,0 +1,61 @@
+"""The unit calculator's answer from a sizing table, in numbers and in one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forecaster.capacity.sizing import Sizing, utilisation
+from forecaster.capacity.sizing_table import SizingTable
+from forecaster.domain.plan import Binding
+from forecaster.domain.profile import GenerativeProfile
+
+NAMES = ("TTFT", "TPOT", "latency")
+NOWHERE = (float("nan"), float("nan"))
+
+
+def answered(table: SizingTable, rate_rps: float) -> Sizing:
+    """Fewest units for a load, what to expect of them, and what one unit fewer would do.
+
+    Parameters
+    ----------
+    rate_rps : float
+        Load, requests/s, >= 0.
+
+    Raises
+    ------
+    SettingError
+        When the rate is no rate or more than the largest fleet carries.
+    """
+    units = int(table.need(rate_rps))
+    ttft, tpot, latency = (
+        (float(p50), float(p99)) for p50, p99 in table.percentiles_s(units, rate_rps)
+    )
+    generates = isinstance(table.question.unit.profile, GenerativeProfile)
+    slo = table.question.slo
+    return Sizing(
+        units=units,
+        utilisation=utilisation(table.question, max(rate_rps, 1e-9), units),
+        attainment=1.0 - float(table.violation_share(units, rate_rps)),
+        ttft_s=ttft if generates else NOWHERE,
+        tpot_s=tpot if generates else NOWHERE,
+        latency_s=latency,
+        binding=table.binding(units - 1) if units > 1 else Binding.NONE,
+        reason=f"{units} units keep {slo.attainment:.1%} of {rate_rps:g} requests/s inside the SLO;"
+        f" {one_fewer(table, units, rate_rps)}",
+    )
+
+
+def one_fewer(table: SizingTable, units: int, rate_rps: float) -> str:
+    """What one unit fewer would do at this load, one clause."""
+    if units <= 1:
+        return "one unit is the least"
+    fewer, slo = units - 1, table.question.slo
+    if rate_rps >= fewer * table.saturation_rps:
+        return f"with {fewer} the queue would grow without end"
+    worst = int(np.argmax(table.parts_at(fewer, rate_rps)))
+    bound = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)[worst]
+    p99_s = float(table.percentiles_s(fewer, rate_rps)[worst, 1])
+    if bound is not None and p99_s > bound:
+        return f"with {fewer} the p99 {NAMES[worst]} would be {p99_s:.3g} s, SLO {bound:g} s"
+    share = float(table.violation_share(fewer, rate_rps))
+    return f"with {fewer} {share:.2%} of them would be outside, most by their {NAMES[worst]}"

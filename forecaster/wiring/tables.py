@@ -1,0 +1,160 @@
+"""Sizing tables kept by content: built once, read from disk by the next process, from memory after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import orjson
+
+from forecaster.capacity.sizing import MAX_UNITS, Question, utilisation
+from forecaster.capacity.sizing_table import SizingTable
+from forecaster.capacity.tables import GRID, build_table
+from forecaster.capacity.traffic import Lengths
+from forecaster.domain.errors import SettingError
+from forecaster.domain.plan import Binding
+
+VERSION = 1
+"""Of what tables mean: raised when the kernel or the way to build them changes an answer."""
+SMALL = 16
+"""Tables are built for fleets up to this or for the largest simulated one: two sizes to share."""
+ENOUGH = 0.6
+"""A load that uses less than this of the small table's largest fleet is answered by that table."""
+IN_MEMORY = 64
+ON_DISK = 512
+DIGITS = 4
+"""Significant digits of moments that make a question its own."""
+ARRAYS = ("units", "rate_per_unit_rps", "violation", "at_per_unit_rps", "parts", "times_s")
+
+
+class Tables:
+    """Tables of one installation.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are kept; need not exist. One that cannot be written is done without.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: OrderedDict[str, SizingTable] = OrderedDict()
+
+    def table(
+        self,
+        question: Question,
+        max_units: int,
+        lengths: Lengths | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> SizingTable:
+        """Return the table of 1..`max_units` units: from memory, from disk, or built now.
+
+        Raises
+        ------
+        SloInfeasibleError, SettingError, DataError
+            As `build_table` does.
+        """
+        if not 1 <= max_units <= MAX_UNITS:
+            raise SettingError("max_units", max_units, f"1..{MAX_UNITS} units")
+        fleets = SMALL if max_units <= SMALL else GRID[-1]
+        asked = _plain(question)
+        key = _key(asked, fleets, lengths)
+        found = self._known.get(key) or _read(self._path(key), asked)
+        if found is None:
+            found = build_table(asked, fleets, lengths, progress)
+            self._write(key, found)
+        self._known[key] = found
+        self._known.move_to_end(key)
+        if len(self._known) > IN_MEMORY:
+            self._known.popitem(last=False)
+        return found if found.max_units == max_units else replace(found, max_units=max_units)
+
+    def for_rate(self, question: Question, rate_rps: float) -> SizingTable:
+        """Return a table that answers for `rate_rps`: as large as it takes, up to `MAX_UNITS`."""
+        if not 0 <= rate_rps < float("inf"):
+            raise SettingError("rate", rate_rps, "a finite rate of 0 or more requests/s")
+        small = utilisation(question, rate_rps, SMALL) < ENOUGH
+        table = self.table(question, SMALL if small else GRID[-1])
+        if small and rate_rps > table.capacity_rps(SMALL):
+            table = self.table(question, GRID[-1])
+        if rate_rps > table.capacity_rps(table.max_units):
+            table = self.table(question, MAX_UNITS)
+        return table
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.npz"
+
+    def _write(self, key: str, table: SizingTable) -> None:
+        """Write whole or not at all; the oldest make room."""
+        path = self._path(key)
+        fresh = path.with_suffix(f".{os.getpid()}.new")
+        head = {
+            "version": VERSION,
+            "max_units": table.max_units,
+            "saturation_rps": table.saturation_rps,
+            "bindings": [each.value for each in table.bindings],
+        }
+        arrays = {name: getattr(table, name) for name in ARRAYS}
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with fresh.open("wb") as file:
+                np.savez(file, head=np.frombuffer(orjson.dumps(head), np.uint8), **arrays)
+            fresh.replace(path)
+            kept = sorted(self._folder.glob("*.npz"), key=lambda each: each.stat().st_mtime)
+            for old in kept[:-ON_DISK]:
+                old.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=8)
+def tables_in(home: Path) -> Tables:
+    """The tables of the installation under `home`, one object in this process."""
+    return Tables(home / "tables")
+
+
+def _read(path: Path, question: Question) -> SizingTable | None:
+    """Return the table in a file, None when there is none or the file is broken."""
+    try:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            head = orjson.loads(file["head"].tobytes())
+            arrays = {name: file[name] for name in ARRAYS}
+        if head["version"] != VERSION:
+            return None
+        return SizingTable(
+            question=question,
+            max_units=head["max_units"],
+            saturation_rps=head["saturation_rps"],
+            bindings=tuple(Binding(each) for each in head["bindings"]),
+            **arrays,
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return None
+
+
+def _plain(question: Question) -> Question:
+    """The question with moments of so many digits: noise in the last bit is no new question."""
+    moments = {name: float(f"{value:.{DIGITS}g}") for name, value in asdict(question.mix).items()}
+    dispersion = float(f"{max(question.dispersion, 1.0):.{DIGITS}g}")
+    return replace(question, mix=replace(question.mix, **moments), dispersion=dispersion)
+
+
+def _key(question: Question, fleets: int, lengths: Lengths | None) -> str:
+    profile = question.unit.profile
+    text = [
+        VERSION, type(profile).__name__, asdict(profile), asdict(question.slo),
+        asdict(question.mix), question.dispersion, fleets,
+    ]  # fmt: skip
+    digest = hashlib.sha256(
+        orjson.dumps(text, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    )
+    for column in lengths or ():
+        digest.update(np.ascontiguousarray(column, np.int64).tobytes())
+    return digest.hexdigest()[:24]
