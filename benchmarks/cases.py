@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ class Case:
     file: Path
     slo: Slo
     rate_scale: float = 60.0
-    calendar: CalendarSpec = CalendarSpec()
+    calendar: CalendarSpec = field(default_factory=CalendarSpec)
 
     def log(self) -> RequestBatch:
         frame = pd.read_csv(self.file)
@@ -81,10 +81,10 @@ def cases(seeds: tuple[int, ...] = (1, 2)) -> list[Case]:
         Case("servegen", TRACES / "requests/composed_servegen_small_2w.csv.gz", SERVEGEN),
     ]
     for name, (envelope, tokens, slo, options) in COMPOSED.items():
-        for seed in seeds:
-            found.append(
-                Case(f"{name}-{seed}", composed(name, envelope, tokens, options, seed), slo)
-            )
+        found += [
+            Case(f"{name}-{seed}", composed(name, envelope, tokens, options, seed), slo)
+            for seed in seeds
+        ]
     return found
 
 

@@ -189,7 +189,7 @@ def schedule(
 
 
 def violation_price_s(
-    outside_rps: FloatArray, rate_rps: FloatArray, slot_s: float, share: float, step: int = 1
+    outside_rps: FloatArray, rate_rps: FloatArray, share: float, step: int = 1
 ) -> float:
     """Unit-seconds a request outside must be worth for the plan to spend `share` and no more.
 
@@ -203,7 +203,7 @@ def violation_price_s(
     One slot of 10 requests/s; each of three units saves less than the one before:
 
     >>> outside = np.array([[10.0, 2.0, 0.1, 0.0]])
-    >>> violation_price_s(outside, np.array([10.0]), 60.0, 0.01)
+    >>> violation_price_s(outside, np.array([10.0]), 0.01)
     0.5263157894736842
     """
     envelope = convex_envelope(np.ascontiguousarray(outside_rps[:, ::step]))

@@ -224,9 +224,9 @@ def _prices(scene: Scene, found: list[tuple[FloatArray, FloatArray]], before: in
     price = np.empty(len(found) - before)
     for begin in range(before, len(found), day):
         known = slice(max(begin - day, 0), begin)
-        paths = (outside[known], rate[known]) if begin else found[0]
+        at_lead, rates = (outside[known], rate[known]) if begin else found[0]
         price[begin - before : begin - before + day] = violation_price_s(
-            *paths, TICK_S, share, step
+            at_lead, rates, share, step
         )
     return price
 
