@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.special import expit, logit
 
 from forecaster.capacity.trial import Trial
@@ -116,9 +115,8 @@ def curve(trials: Sequence[Trial], over: Sequence[Trial], floor: float, most_rps
         What one unit completes at most.
     """
     x, z = known_points(trials, over, most_rps)
-    goes_on = PchipInterpolator(x, z, extrapolate=False)
     fine = np.linspace(x[0], x[-1], 2048)
-    heights = np.asarray(goes_on(fine))
+    heights = between(fine, x, z)
     wanted = logit(LEVELS[:-1])
     rates = np.interp(wanted, heights + np.arange(fine.size) * 1e-12, fine)
     # below the least trial the logit goes on as it fell there
@@ -163,6 +161,22 @@ def known_points(
     if x.size == 1:
         x, z = np.append(x, x[0] * (1 + STEP)), np.append(z, z[0] + STEP)
     return x, z
+
+
+def between(at: FloatArray, x: FloatArray, z: FloatArray) -> FloatArray:
+    """Smooth values through never-falling points that never fall themselves.
+
+    Cubic Hermite pieces with harmonic means of the slopes beside a point (Fritsch and Butland, 1984).
+    """
+    width, slope = np.diff(x), np.diff(z) / np.diff(x)
+    before, after = slope[:-1], slope[1:]
+    first, second = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    inner = (first + second) / (first / np.maximum(before, 1e-300) + second / np.maximum(after, 1e-300))  # fmt: skip
+    tangent = np.concatenate([slope[:1], inner, slope[-1:]])
+    i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, x.size - 2)
+    t = (at - x[i]) / width[i]
+    bent = tangent[i] * (1 - t) - tangent[i + 1] * t + slope[i] * (2 * t - 1)
+    return np.asarray(z[i] * (1 - t) + z[i + 1] * t + t * (1 - t) * width[i] * bent)
 
 
 def pooled(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -11,6 +11,8 @@ from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
 
+FLEETS = (1, 2, 3, 5, 8, 13, 22, 38, 64)
+"""Fleets that are simulated; a unit of a larger one carries no less."""
 JUST_ABOVE = 1.3
 """What breaks first is looked up where this many times the allowed share is outside."""
 MATCH = 1e-9

@@ -17,7 +17,7 @@ from forecaster.capacity import sizing
 from forecaster.capacity.breaking import first_broken
 from forecaster.capacity.curve import LEVELS, STEADY_BELOW, Curve, curve, explored
 from forecaster.capacity.sizing import Question, check_feasible
-from forecaster.capacity.sizing_table import SizingTable, corrected
+from forecaster.capacity.sizing_table import FLEETS, SizingTable, corrected
 from forecaster.capacity.smoothing import smoothed
 from forecaster.capacity.traffic import Lengths, Traffic, check_lengths
 from forecaster.capacity.trial import Trial, idle, overload, saturation_rps, steady
@@ -27,8 +27,6 @@ from forecaster.domain.plan import Binding
 
 __all__ = ["SizingTable", "build_table", "corrected"]
 
-GRID = (1, 2, 3, 5, 8, 13, 22, 38, 64)
-"""Fleets that are simulated; a unit of a larger one carries no less."""
 STEADY_S = 660.0
 """Simulated time of one trial at least."""
 STEADY_LEAST, STEADY_MOST = 100_000, 250_000
@@ -60,7 +58,7 @@ def unit_grid(max_units: int) -> IntArray:
     [1, 2, 3, 5, 8, 10]
     """
     return np.array(
-        sorted({*(each for each in GRID if each < max_units), min(max_units, GRID[-1])})
+        sorted({*(each for each in FLEETS if each < max_units), min(max_units, FLEETS[-1])})
     )
 
 

@@ -11,17 +11,19 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 import orjson
 
 from forecaster.capacity.sizing import MAX_UNITS, Question, utilisation
-from forecaster.capacity.sizing_table import SizingTable
-from forecaster.capacity.tables import GRID, build_table
-from forecaster.capacity.traffic import Lengths
+from forecaster.capacity.sizing_table import FLEETS, SizingTable
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
+
+if TYPE_CHECKING:
+    from forecaster.capacity.traffic import Lengths
 
 VERSION = 1
 """Of what tables mean: raised when the kernel or the way to build them changes an answer."""
@@ -65,12 +67,12 @@ class Tables:
         """
         if not 1 <= max_units <= MAX_UNITS:
             raise SettingError("max_units", max_units, f"1..{MAX_UNITS} units")
-        fleets = SMALL if max_units <= SMALL else GRID[-1]
+        fleets = SMALL if max_units <= SMALL else FLEETS[-1]
         asked = _plain(question)
         key = _key(asked, fleets, lengths)
         found = self._known.get(key) or _read(self._path(key), asked)
         if found is None:
-            found = build_table(asked, fleets, lengths, progress)
+            found = _built(asked, fleets, lengths, progress)
             self._write(key, found)
         self._known[key] = found
         self._known.move_to_end(key)
@@ -83,9 +85,9 @@ class Tables:
         if not 0 <= rate_rps < float("inf"):
             raise SettingError("rate", rate_rps, "a finite rate of 0 or more requests/s")
         small = utilisation(question, rate_rps, SMALL) < ENOUGH
-        table = self.table(question, SMALL if small else GRID[-1])
+        table = self.table(question, SMALL if small else FLEETS[-1])
         if small and rate_rps > table.capacity_rps(SMALL):
-            table = self.table(question, GRID[-1])
+            table = self.table(question, FLEETS[-1])
         if rate_rps > table.capacity_rps(table.max_units):
             table = self.table(question, MAX_UNITS)
         return table
@@ -120,6 +122,17 @@ def tables_in(home: Path) -> Tables:
     return Tables(home / "tables")
 
 
+def _built(
+    question: Question,
+    max_units: int,
+    lengths: Lengths | None,
+    progress: Callable[[float], None] | None,
+) -> SizingTable:
+    from forecaster.capacity.tables import build_table  # the compiler takes a second to load
+
+    return build_table(question, max_units, lengths, progress)
+
+
 def _read(path: Path, question: Question) -> SizingTable | None:
     """Return the table in a file, None when there is none or the file is broken."""
     try:
@@ -149,7 +162,7 @@ def _plain(question: Question) -> Question:
 def _key(question: Question, fleets: int, lengths: Lengths | None) -> str:
     profile = question.unit.profile
     text = [
-        VERSION, type(profile).__name__, asdict(profile), asdict(question.slo),
+        VERSION, type(profile).__name__, asdict(profile), [_float(each) for each in asdict(question.slo).values()],
         asdict(question.mix), question.dispersion, fleets,
     ]  # fmt: skip
     digest = hashlib.sha256(
@@ -158,3 +171,7 @@ def _key(question: Question, fleets: int, lengths: Lengths | None) -> str:
     for column in lengths or ():
         digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()[:24]
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)

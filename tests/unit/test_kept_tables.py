@@ -25,13 +25,13 @@ QUESTION = Question(MLP, Slo(latency_p99_s=0.06), TokenMix.of(0, 0))
 def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the tables that were built, not read."""
     sizes: list[int] = []
-    real = tables.build_table
+    real = tables._built
 
     def counted(question: Question, max_units: int, *rest: object) -> SizingTable:
         sizes.append(max_units)
         return real(question, min(max_units, 3), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tables, "build_table", counted)
+    monkeypatch.setattr(tables, "_built", counted)
     return sizes
 
 
