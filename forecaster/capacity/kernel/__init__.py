@@ -4,12 +4,14 @@ The unit of simulated time is a *step of a unit*, and a run of steps in which no
 event in closed form. What the formulas of `forecaster.capacity` approximate, this counts.
 """
 
+from forecaster.capacity.kernel.disaggregated import PdProfile, simulate_disaggregated
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, simulate
-from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow
+from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow, warmed
 from forecaster.capacity.kernel.state import Routing
 
 __all__ = [
     "Finished",
+    "PdProfile",
     "Routing",
     "Simulation",
     "Spans",
@@ -17,4 +19,6 @@ __all__ = [
     "UnitEventKind",
     "follow",
     "simulate",
+    "simulate_disaggregated",
+    "warmed",
 ]

@@ -44,6 +44,25 @@ def read_prompts(state: State, costs: Costs, u: int) -> tuple[int, int]:
 
 
 @compiled
+def admit_cached(state: State, costs: Costs, u: int) -> None:
+    """Start requests whose prompt and first token another unit has made: they decode at once.
+
+    Such a request says one prompt token more and one output token less than the whole had.
+    """
+    unit = state.units[u]
+    while unit.head != NONE and unit.batch < costs.max_batch:
+        request = state.requests[unit.head]
+        need = request.prompt + request.output
+        if unit.reserved + need > costs.kv_tokens:
+            return
+        row = take_first(state, u)
+        unit.reserved += need
+        push(state.heaps[u], unit.batch, (unit.step + request.output) << NUMBER_BITS | row)
+        unit.batch += 1
+        unit.context += request.prompt - 1
+
+
+@compiled
 def run_end_s(costs: Costs, start_s: float, pace_s: float, batch: int, steps: int) -> float:
     """End of `steps` steps of which each is ``kappa * batch`` longer than the one before."""
     return start_s + steps * pace_s + costs.kappa_s * batch * (0.5 * steps * (steps - 1))
@@ -55,7 +74,9 @@ def begin_run(state: State, costs: Costs, u: int, now_s: float) -> None:
     unit = state.units[u]
     unit.joined = 0
     tokens, reads = 0, 0
-    if unit.head != NONE or unit.reading != NONE:
+    if costs.cached:
+        admit_cached(state, costs, u)
+    elif unit.head != NONE or unit.reading != NONE:
         tokens, reads = read_prompts(state, costs, u)
     if reads == 0 and unit.batch == 0:
         unit.run = 0

@@ -115,6 +115,8 @@ class Simulation:
         What happens to the fleet, any order.
     seed : int
         Of the routing dice.
+    cached : bool
+        Whether prompts come already read (`disaggregated.decode_requests`).
 
     Examples
     --------
@@ -134,11 +136,12 @@ class Simulation:
         room: int | None = None,
         events: Iterable[UnitEvent] = (),
         seed: int = 0,
+        cached: bool = False,
     ) -> None:
         if units < 0 or (room is not None and room < 1):
             raise SettingError("units", units, "0 or more units, with room for at least 1 request")
         at_start = [UnitEvent(NO_TIME, UnitEventKind.READY, u) for u in range(units)]
-        self._costs = costs_of(profile, routing, room)
+        self._costs = costs_of(profile, routing, room, cached)
         self._event_s: FloatArray = np.zeros(0)
         self._kinds: IntArray = np.zeros(0, np.int64)
         self._units: IntArray = np.zeros(0, np.int64)

@@ -126,6 +126,7 @@ class Costs(NamedTuple):
     pass_s: FloatArray  # of each batch 0..max_batch (classic)
     room: int  # requests that the router lets one unit hold
     routing: int
+    cached: bool  # prompts come already read: decode units behind a prefill pool
 
 
 class State(NamedTuple):
@@ -146,18 +147,19 @@ class State(NamedTuple):
     spans: Records  # SPAN[...]
 
 
-def costs_of(profile: Profile, routing: Routing, room: int | None) -> Costs:
+def costs_of(profile: Profile, routing: Routing, room: int | None, cached: bool = False) -> Costs:
     """Return the numbers of `profile`; `room` is the most requests a unit is given at once."""
     if isinstance(profile, GenerativeProfile):
         return Costs(
             True, profile.alpha_s, profile.beta_s, profile.kappa_s, profile.gamma_s,
             profile.gamma2_s, profile.delta_s, profile.max_batch, profile.chunk_tokens,
             profile.kv_tokens, 0.0, np.zeros(1), room or profile.max_batch, int(routing),
+            cached,
         )  # fmt: skip
     room = room or CLASSIC_BATCHES_AHEAD * profile.max_batch
     return Costs(
         False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, profile.max_batch, 1, 1, profile.batch_delay_s,
-        _pass_table(profile), room, int(routing),
+        _pass_table(profile), room, int(routing), False,
     )  # fmt: skip
 
 
