@@ -14,7 +14,7 @@ from forecaster.domain.errors import SettingError, TidegateError
 
 __all__ = ["app", "main"]
 
-MODULES = ("run", "ingest", "retrain", "forecast", "size", "plan", "units", "config")
+MODULES = ("run", "ingest", "retrain", "forecast", "size", "plan", "replay", "units", "config")
 MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units"}
 
 

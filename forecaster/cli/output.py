@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -29,7 +29,7 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def emit(result: Any, form: Format, table: Table | str | None = None) -> None:
+def emit(result: Any, form: Format, table: RenderableType | None = None) -> None:
     """Print `result` as JSON, or `table` for people."""
     if form is Format.JSON:
         sys.stdout.write(orjson.dumps(plain(result), option=orjson.OPT_INDENT_2).decode() + "\n")

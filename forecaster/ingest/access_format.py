@@ -30,7 +30,7 @@ class AccessFormat:
     @classmethod
     def of(cls, options: IngestOptions, log: str) -> AccessFormat:
         """Check that the service is known: these logs do not name one."""
-        if not options.service:
+        if not options.row_service:
             raise DataError(f"{log}: an access log names no service", "give it with --service NAME")
         return cls(options)
 
@@ -44,7 +44,7 @@ class AccessFormat:
         arrival_us, bad = _arrivals(b"\n".join(line for _, line in lines) + b"\n")
         late = arrival_reasons(arrival_us, self.options.earliest_s, self.options.latest_s)
         none = np.zeros(arrival_us.size, np.int64)
-        services = Services.single(self.options.service, arrival_us.size)
+        services = Services.single(self.options.row_service, arrival_us.size)
         rows = Rows(arrival_us, services, none, none, first_reason(bad, late))
         return parsed(rows, lambda row: (lines[row][0], shown(lines[row][1])))
 

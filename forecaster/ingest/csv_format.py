@@ -78,7 +78,7 @@ class CsvFormat:
             except pa.ArrowInvalid:
                 return self._parse_carefully(block)
             columns = self._columns(table)
-            rows = rows_from_typed(columns, self.columns, self.times, self.options.service)
+            rows = rows_from_typed(columns, self.columns, self.times, self.options.row_service)
             if not rows.reason.any():
                 return Parsed(rows.batches(), ())
         return self._parse_carefully(block)
@@ -116,7 +116,9 @@ class CsvFormat:
             rejected.append(Rejected(line, Reason.WRONG_COLUMN_COUNT, shown(text)))
         kept = np.delete(np.arange(len(lines)), misfits)
         careful = parsed(
-            rows_from_text(self._columns(table), self.columns, self.times, self.options.service),
+            rows_from_text(
+                self._columns(table), self.columns, self.times, self.options.row_service
+            ),
             lambda row: (lines[kept[row]][0], shown(lines[kept[row]][1])),
         )
         in_order = sorted([*rejected, *careful.rejected], key=lambda reject: reject.line)

@@ -54,7 +54,7 @@ def resolve(found: Sequence[str], options: IngestOptions, log: str) -> Columns:
     if timestamp is None:
         raise _missing(log, "time stamp", "timestamp", found)
     service = None if options.service else matched["service"]
-    if service is None and not options.service:
+    if service is None and not options.row_service:
         raise DataError(
             f"{log}: no column names the service; found {_listed(found)}",
             "give it with --service NAME or --column service=NAME",

@@ -80,7 +80,7 @@ class JsonFormat:
                 columns[at] = columns[at].cast(self.times.arrow_type)
         except pa.ArrowInvalid:
             return None
-        rows = rows_from_typed(columns, self.columns, self.times, self.options.service)
+        rows = rows_from_typed(columns, self.columns, self.times, self.options.row_service)
         return None if rows.reason.any() else Parsed(rows.batches(), ())
 
     def _read(self, data: bytes) -> pa.Table:
@@ -107,7 +107,7 @@ class JsonFormat:
                 column.append(_text(_at(found, name)))
         columns = {name: text_array(column) for name, column in values.items()}
         careful = parsed(
-            rows_from_text(columns, self.columns, self.times, self.options.service),
+            rows_from_text(columns, self.columns, self.times, self.options.row_service),
             lambda row: (kept[row][0], shown(kept[row][1])),
         )
         in_order = sorted([*rejected, *careful.rejected], key=lambda reject: reject.line)

@@ -86,6 +86,8 @@ class IngestOptions:
         `AUTO` looks at the content.
     service : str
         Service of every row; needed where the log does not name one, and it wins where it does.
+    unnamed : str
+        Service of the rows of a log that names none; empty = such a log is refused.
     columns : ColumnMap
         Which column is which.
     origin_s : float or None
@@ -102,6 +104,7 @@ class IngestOptions:
 
     format: LogFormat = LogFormat.AUTO
     service: str = ""
+    unnamed: str = ""
     columns: ColumnMap = field(default_factory=ColumnMap)
     origin_s: float | None = None
     timezone: str = "UTC"
@@ -109,6 +112,11 @@ class IngestOptions:
     latest_s: float = 4_102_444_800.0
     rejects_dir: Path | None = None
     block_bytes: int = 4 << 20
+
+    @property
+    def row_service(self) -> str:
+        """Service of a row that names none itself."""
+        return self.service or self.unnamed
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def parquet_blocks(
                 continue
             fresh = max(skip_rows - begin, 0)
             arrays = {used: array[fresh:] for used, array in arrays.items()}
-            yield done, _parsed(arrays, columns, times, (options.service, begin + fresh))
+            yield done, _parsed(arrays, columns, times, (options.row_service, begin + fresh))
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0][:200]
         raise DataError(f"{name} is no readable Parquet file: {reason}", "copy it again") from error
