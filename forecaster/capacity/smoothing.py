@@ -9,9 +9,9 @@ import numpy as np
 from forecaster.capacity.curve import LEVELS, Curve, rising
 from forecaster.domain.demand import FloatArray, IntArray
 
-AMPLITUDE = 0.08
+AMPLITUDE = 0.05
 """How far (in logarithm) loads lie off a straight line over ``1 / sqrt(units)``."""
-REACH_OCTAVES = 1.5
+REACH_OCTAVES = 2.5
 """Doublings of the fleet over which that changes."""
 LEAST_ERROR = 1e-3
 """No trial is believed to be better."""

@@ -51,6 +51,19 @@ def test_mg1_waits_as_pollaczek_and_khinchine_say(scv: float) -> None:
     assert mean == pytest.approx(rho * (1 + factor.var()) / (2 * (1 - rho)), rel=0.04)
 
 
+@pytest.mark.parametrize(
+    ("servers", "scv", "within"), [(4, 0.25, 0.08), (4, 2.0, 0.08), (16, 0.25, 0.12)]
+)
+def test_mgk_waits_about_as_allen_and_cunneen_say(servers: int, scv: float, within: float) -> None:
+    """Mean wait; an approximation for k > 1, low for regular service at many servers."""
+    rho, random = 0.85, np.random.default_rng(servers)
+    factor = random.gamma(1 / scv, scv, COUNT)
+    done = queue(servers, servers * rho, factor, seed=9)
+    wait = (done.latency_s - factor)[WARM_UP:]
+    mean = erlang_c(servers, servers * rho) / (servers * (1 - rho)) * (1 + factor.var()) / 2
+    assert wait.mean() == pytest.approx(mean, rel=within)
+
+
 def test_batches_form_and_a_hold_ends_when_the_batch_is_full() -> None:
     profile = ClassicProfile(((1, 1.0), (3, 2.0)), batch_delay_s=0.5)
     at, none = np.array([0.0, 0.6, 0.7, 0.8, 9.0]), np.zeros(5, np.int64)

@@ -33,16 +33,20 @@ def table() -> SizingTable:
     return build_table(CHAT, 8)
 
 
-@pytest.mark.parametrize(("units", "target"), [(2, 0.99), (8, 0.99), (8, 0.9)])
+@pytest.mark.parametrize(
+    ("units", "target", "within"), [(2, 0.99, 0.003), (8, 0.99, 0.003), (8, 0.9, 0.01)]
+)
 def test_capacity_keeps_the_target_on_fresh_traffic(
-    table: SizingTable, units: int, target: float
+    table: SizingTable, units: int, target: float, within: float
 ) -> None:
-    """Within half a point here, from 250,000 requests of another seed; `benchmarks.sizing` has more."""
+    """600,000 requests of another seed at exactly that rate; `benchmarks.sizing` has more."""
     asked = replace(table, question=replace(CHAT, slo=replace(CHAT.slo, attainment=target)))
-    trace = chat(np.random.default_rng(77), asked.capacity_rps(units), 250_000, MIX)
+    rate, count = asked.capacity_rps(units), 600_000
+    trace = chat(np.random.default_rng(77), rate, count, MIX)
+    trace = replace(trace, arrival_s=trace.arrival_s * (count / rate / trace.arrival_s[-1]))
     done = Simulation(LLAMA.profile, units).run(trace, last=True)
     broken, _ = outside(done, CHAT.slo)
-    assert broken.mean() == pytest.approx(1 - target, abs=0.005)
+    assert broken.mean() == pytest.approx(1 - target, abs=within)
 
 
 def test_the_curve_from_nothing_to_far_too_much(table: SizingTable) -> None:
