@@ -110,6 +110,15 @@ def test_the_same_question_gives_the_same_table() -> None:
     np.testing.assert_array_equal(first.rate_per_unit_rps, second.rate_per_unit_rps)
 
 
+def test_the_target_moves_no_curve() -> None:
+    strict, loose = (
+        build_table(replace(CHAT, slo=replace(CHAT.slo, attainment=target)), 2)
+        for target in (0.999, 0.9)
+    )
+    np.testing.assert_array_equal(strict.rate_per_unit_rps, loose.rate_per_unit_rps)
+    assert strict.capacity_rps(2) < loose.capacity_rps(2)
+
+
 def test_infeasible_as_the_formulas_say() -> None:
     with pytest.raises(SloInfeasibleError, match=r"ttft_p99_s = 0\.05 s is infeasible"):
         build_table(replace(CHAT, slo=Slo(ttft_p99_s=0.05)), 2)
