@@ -102,10 +102,12 @@ def load_settings_of(values: dict[str, Any]) -> ServiceSettings:
         return ServiceSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        said = said[:1].lower() + said[1:]
         if not first["loc"]:  # two settings that contradict each other
-            raise SettingError("service", values["name"], first["msg"].lower()) from error
+            raise SettingError("service", values["name"], said) from error
         key = "--" + str(first["loc"][-1]).removesuffix("_s").replace("_", "-")
-        raise SettingError(key, first["input"], first["msg"].lower()) from error
+        raise SettingError(key, first["input"], said) from error
 
 
 def as_dict(table: TideTable) -> dict[str, Any]:

@@ -13,12 +13,15 @@ from forecaster.domain.demand import IntArray, RequestBatch
 from forecaster.domain.errors import DataError, SettingError, TooLittleHistoryError
 from forecaster.domain.profile import UnitType
 from forecaster.replay.contest import POLICIES, Contest, Court, Terms, check_policies, set_scene
-from forecaster.replay.scene import DAY_S
+from forecaster.replay.scene import DAY_S, SLOT_S
+from forecaster.replay.summary import skipped
 from forecaster.replay.trace import Trace
 from forecaster.wiring.tables import Tables
 
 RATE_SCALE_MOST = 100_000.0
 DAYS_MOST = 400.0
+SPAN_DAYS_MOST = 1100.0
+"""Loads are kept by ten seconds: three years are 150 MB."""
 Progress = Callable[[str, float], None]
 """Told what is done now, and the share that is done, 0..1."""
 _SIZING_SHARE = 0.15
@@ -87,6 +90,7 @@ def play(
         When no number of units keeps the SLO.
     """
     order = order.checked()
+    check_span(requests)
     check_tokens(requests, order.terms.unit)
     trace = Trace(requests, order.rate_scale, order.terms.seed)
 
@@ -102,9 +106,13 @@ def play(
     if not court.minute_requests.sum():
         raise DataError("the scored window has no requests", "raise --days")
     try:
-        return court.play(order.policies, order.untuned)
+        contest = court.play(order.policies, order.untuned)
     except TooLittleHistoryError as error:
         raise too_little(error, trace, order.terms.days) from error
+    if not contest.entries:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped(contest).items())
+        raise DataError(f"not one policy could be played ({why})", "replay a longer log")
+    return contest
 
 
 def too_little(error: TooLittleHistoryError, trace: Trace, days: float) -> DataError:
@@ -119,6 +127,31 @@ def too_little(error: TooLittleHistoryError, trace: Trace, days: float) -> DataE
     )
 
 
+def check_span(requests: RequestBatch) -> None:
+    """Refuse a log that is over before it begins, and one with a broken clock.
+
+    Raises
+    ------
+    DataError
+        When the log spans less than a slot, or years.
+    """
+    if not len(requests):
+        raise DataError("the log has no requests", "replay a log with requests")
+    span_s = float(requests.arrival_s[-1] - requests.arrival_s[0])
+    if span_s < 2 * SLOT_S:
+        count = len(requests)
+        raise DataError(
+            f"the log spans {span_s:.0f} s with {count} request{'s' if count > 1 else ''}:"
+            " too short to score anything",
+            f"replay one of {2 * SLOT_S / 60:.0f} minutes or more; days are better",
+        )
+    if span_s > SPAN_DAYS_MOST * DAY_S:
+        raise DataError(
+            f"the log spans {span_s / DAY_S:,.0f} days, at most {SPAN_DAYS_MOST:g} are replayed",
+            "look for a broken clock in its first and last lines, or cut it",
+        )
+
+
 def check_tokens(requests: RequestBatch, unit: UnitType) -> None:
     """Refuse a log that says nothing about the work of a generative unit.
 
@@ -127,7 +160,7 @@ def check_tokens(requests: RequestBatch, unit: UnitType) -> None:
     DataError
         When the log has no prompt tokens or no output tokens at all.
     """
-    if not unit.generative or not len(requests):
+    if not unit.generative:
         return
     for role, tokens in (
         ("prompt_tokens", requests.prompt_tokens),

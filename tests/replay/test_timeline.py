@@ -1,0 +1,65 @@
+"""From orders to units: nobody answers before the lead, nobody appears or vanishes."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecaster.capacity.kernel import UnitEventKind
+from forecaster.replay.timeline import ahead, timeline
+
+TICK_S = 60.0
+orders = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(lambda each: np.array(each))
+leads = st.sampled_from([0.0, 30.0, 60.0, 180.0, 601.0])
+quick = settings(max_examples=200, deadline=None)
+
+
+@quick
+@given(wanted=orders, lead_s=leads)
+def test_ready_is_never_above_what_was_wanted(wanted: np.ndarray, lead_s: float) -> None:
+    fleet = timeline(wanted, 0.0, TICK_S, lead_s)
+    assert (fleet.ready <= wanted).all()
+    assert (fleet.ready >= 0).all()
+    assert fleet.ready[0] == wanted[0]
+
+
+@quick
+@given(wanted=orders, lead_s=leads)
+def test_units_are_conserved(wanted: np.ndarray, lead_s: float) -> None:
+    fleet = timeline(wanted, 0.0, TICK_S, lead_s)
+    warming = fleet.wanted - fleet.ready
+    assert np.isclose(fleet.warming_s, warming.sum() * TICK_S)
+    assert np.isclose(fleet.ready_s + fleet.warming_s, wanted.sum() * TICK_S)
+    assert fleet.moved == np.abs(np.diff(wanted)).sum()
+    assert fleet.actions == (np.diff(wanted) != 0).sum()
+
+
+@quick
+@given(wanted=orders, lead_s=leads)
+def test_nobody_answers_before_the_lead(wanted: np.ndarray, lead_s: float) -> None:
+    fleet = timeline(wanted, 0.0, TICK_S, lead_s)
+    lead = int(np.ceil(lead_s / TICK_S))
+    for t in range(wanted.size):
+        assert fleet.ready[t] <= wanted[max(t - lead, 0) : t + 1].min()
+        if t >= lead:  # what was wanted all the while is there
+            assert fleet.ready[t] == wanted[t - lead : t + 1].min()
+
+
+@quick
+@given(wanted=orders, lead_s=leads)
+def test_events_make_the_ready_units(wanted: np.ndarray, lead_s: float) -> None:
+    fleet = timeline(wanted, 1000.0, TICK_S, lead_s)
+    present, follow = int(fleet.ready[0]), list(fleet.events)
+    for t, ready in enumerate(fleet.ready.tolist()):
+        while follow and follow[0].at_s <= 1000.0 + t * TICK_S:
+            present += 1 if follow.pop(0).kind is UnitEventKind.READY else -1
+        assert present == ready
+    assert not follow
+
+
+@quick
+@given(wanted=orders, ticks=st.integers(0, 12))
+def test_orders_ahead_are_ready_in_time(wanted: np.ndarray, ticks: int) -> None:
+    fleet = timeline(ahead(wanted, ticks), 0.0, TICK_S, ticks * TICK_S)
+    assert (fleet.ready >= wanted).all()
