@@ -20,7 +20,9 @@ from starlette.concurrency import run_in_threadpool
 from forecaster import __version__
 from forecaster.api.backend import Backend
 from forecaster.api.metrics import render
+from forecaster.api.replays import Replays, replay_routes
 from forecaster.domain.errors import (
+    BusyError,
     DataError,
     SettingError,
     StoreUnavailableError,
@@ -44,7 +46,7 @@ class Answer(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def make_app(backend: Backend, token: str = "") -> FastAPI:
+def make_app(backend: Backend, token: str = "", replays: Replays | None = None) -> FastAPI:
     """Build the application.
 
     Parameters
@@ -53,6 +55,8 @@ def make_app(backend: Backend, token: str = "") -> FastAPI:
         What is read.
     token : str
         Bearer token that every route but the health checks asks for; empty = none (loopback).
+    replays : Replays or None
+        Who plays replays; None = no such routes.
     """
     app = FastAPI(
         title="Tidegate",
@@ -67,6 +71,8 @@ def make_app(backend: Backend, token: str = "") -> FastAPI:
     if token:
         app.middleware("http")(_bearer(token))
     _read_routes(app, backend)
+    if replays is not None:
+        replay_routes(app, replays)
     _health_routes(app, backend)
     _dashboard(app)
     return app
@@ -203,9 +209,13 @@ async def _problem(_request: Request, error: Exception) -> Response:
         status = 404
     elif isinstance(error, StoreUnavailableError):
         status = 503
+    elif isinstance(error, BusyError):
+        status = 429
     else:
         status = 409
-    return _answer(status, type(error).__name__.removesuffix("Error"), error.problem, error.remedy)
+    retry_s = error.retry_s if isinstance(error, BusyError) else 5.0
+    title = type(error).__name__.removesuffix("Error")
+    return _answer(status, title, error.problem, error.remedy, retry_s)
 
 
 async def _bad_query(_request: Request, error: Exception) -> Response:
@@ -217,7 +227,7 @@ async def _bad_query(_request: Request, error: Exception) -> Response:
     return _answer(422, "Setting", refusal.problem, "see /openapi.json")
 
 
-def _answer(status: int, title: str, detail: str, remedy: str) -> Response:
+def _answer(status: int, title: str, detail: str, remedy: str, retry_s: float = 5.0) -> Response:
     body = {
         "type": "about:blank",
         "title": title,
@@ -225,7 +235,7 @@ def _answer(status: int, title: str, detail: str, remedy: str) -> Response:
         "detail": detail,
         "remedy": remedy,
     }
-    headers = {"Retry-After": "5"} if status == 503 else None
+    headers = {"Retry-After": f"{retry_s:.0f}"} if status in (429, 503) else None
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 

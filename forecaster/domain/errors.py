@@ -110,3 +110,11 @@ class ActuatorUnavailableError(ActuatorError):
 
 class LifecycleError(ActuatorError):
     """A unit was moved along an edge that its life cycle does not have."""
+
+
+class BusyError(TidegateError):
+    """Something that runs once at a time runs now: ask again in `retry_s` seconds."""
+
+    def __init__(self, problem: str, retry_s: float) -> None:
+        self.retry_s = retry_s
+        super().__init__(problem, f"ask again in {retry_s:g} s")

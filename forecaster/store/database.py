@@ -37,6 +37,11 @@ class Store:
         """Connect."""
         return cls(Pool(dsn))
 
+    @property
+    def dsn(self) -> str:
+        """Where this store is, for a process that opens its own."""
+        return self._pool.dsn
+
     def close(self) -> None:
         """Disconnect."""
         self._pool.close()

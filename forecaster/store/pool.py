@@ -34,7 +34,7 @@ class Pool:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         # It reports every attempt; whoever asks for a connection is told once, by an error.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
         with translated_errors():
@@ -51,7 +51,9 @@ class Pool:
                 open=True,
                 name="tidegate",
             )
-            self._pool.wait(_WAIT_S)  # whoever opens a store pays for its connection, not the first query
+            self._pool.wait(
+                _WAIT_S
+            )  # whoever opens a store pays for its connection, not the first query
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -64,7 +66,7 @@ class Pool:
         try:
             connection = self._pool.getconn()
         except PoolTimeout:
-            psycopg.connect(self._dsn, **_ARGUMENTS).close()  # says why, where the pool cannot
+            psycopg.connect(self.dsn, **_ARGUMENTS).close()  # says why, where the pool cannot
             raise
         try:
             yield connection

@@ -32,6 +32,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.wiring.profiles import measured
+from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.signals import shielded
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def pilot_all(
 
 
 @contextmanager
-def serve_api(settings: Settings, board: Board) -> Iterator[str]:
+def serve_api(settings: Settings, board: Board, replays: ReplayJobs | None = None) -> Iterator[str]:
     """Serve API and dashboard in a thread of this process; yield the address.
 
     Raises
@@ -178,7 +179,7 @@ def serve_api(settings: Settings, board: Board) -> Iterator[str]:
     listener = bind("api.port", host, settings.api.port)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
-        make_app(board, settings.api.token),
+        make_app(board, settings.api.token, replays),
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -240,5 +241,6 @@ def start(
         daemon, board = stack.enter_context(
             pilot_all(settings, place, store, actuator, units, facts)
         )
-        url = stack.enter_context(serve_api(settings, board))
+        replays = stack.enter_context(ReplayJobs(settings, place.home, store, units))
+        url = stack.enter_context(serve_api(settings, board, replays))
         yield Running(url, tier.url, board, daemon, actuator, units)

@@ -21,6 +21,7 @@ from forecaster.domain.profile import UnitType
 from forecaster.replay.sample import Sample
 from forecaster.store import Store
 from forecaster.wiring import demo
+from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     Place,
     Running,
@@ -161,7 +162,8 @@ def attached(settings: Settings) -> Iterator[str]:
         place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
         _, board = stack.enter_context(pilot_all(settings, place, store, actuator, units, facts))
-        yield stack.enter_context(serve_api(settings, board))
+        replays = stack.enter_context(ReplayJobs(settings, home, store, units))
+        yield stack.enter_context(serve_api(settings, board, replays))
 
 
 def control_socket(home: Path) -> Path:

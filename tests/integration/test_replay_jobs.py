@@ -1,0 +1,142 @@
+"""Replays over HTTP: a real database, a real socket, a child process that does the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from forecaster.api.replays import ReplayWish
+from forecaster.config.settings import ApiSettings
+from forecaster.domain.errors import SettingError
+from forecaster.replay.contest import POLICIES
+from forecaster.replay.sample import between
+from forecaster.store import Store
+from forecaster.wiring.replay_jobs import ReplayJobs, order_of
+from forecaster.wiring.running import serve_api
+from tests.integration.daemon_world import (
+    CHAT,
+    LOG_SAMPLE,
+    START_S,
+    World,
+    records,
+    sample,
+    settings,
+    world,
+)
+from tests.integration.tier_helpers import LLAMA_TYPE
+
+WISH: dict[str, Any] = {
+    "service": CHAT, "days": 0.5, "policies": ["static-peak", "smoothed", "tide-clairvoyant"],
+    "rate_scale": 5.0, "lead_s": 120.0,
+}  # fmt: skip
+WAIT_S = 200.0
+
+
+@pytest.fixture
+def jobs(store: Store, tmp_path: Path) -> Iterator[ReplayJobs]:
+    store.append_tier_requests(records(between(sample(), START_S - 2 * 86_400, START_S), "history"))
+    with ReplayJobs(settings(), tmp_path, store, {CHAT: LLAMA_TYPE}) as found:
+        yield found
+    assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def api(store: Store, tmp_path: Path, jobs: ReplayJobs) -> Iterator[httpx.Client]:
+    found: World = world(store, tmp_path / "world")
+    chosen = found.settings.model_copy(update={"api": ApiSettings(port=0)})
+    with (
+        serve_api(chosen, found.board, jobs) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        yield client
+
+
+def test_a_replay_runs_beside_and_says_what_the_command_line_says(
+    api: httpx.Client, jobs: ReplayJobs
+) -> None:
+    begun = api.post("/v1/replay", json=WISH)
+    assert begun.status_code == 202, begun.text
+    path = begun.headers["location"]
+    assert begun.json()["state"] == "running"
+    busy = api.post("/v1/replay", json=WISH)
+    assert busy.status_code == 429
+    assert int(busy.headers["retry-after"]) > 0
+    assert busy.json()["remedy"]
+    jobs.wait(WAIT_S)
+    over = api.get(path).json()
+    assert over["state"] == "done", over
+    assert (over["progress"], over["problem"]) == (1.0, None)
+    said = over["result"]
+    assert set(said["policies"]) == set(WISH["policies"])
+    for values in said["policies"].values():
+        assert values["unit_hours"] > 0
+        assert 0.9 < values["attainment"] <= 1
+    assert (said["service"], said["lead_s"], said["rate_scale"]) == (CHAT, 120.0, 5.0)
+    assert said["slo"]["ttft_p99_s"] == 1.0  # the service's own
+    assert "honest" not in said["summary"]  # Tidegate was not played
+
+
+def test_a_replay_is_given_up_and_the_next_one_may_start(
+    api: httpx.Client, jobs: ReplayJobs
+) -> None:
+    path = api.post("/v1/replay", json=WISH).headers["location"]
+    assert api.delete(path).json()["state"] == "given up"
+    jobs.wait(WAIT_S)
+    assert not multiprocessing.active_children()
+    assert api.get(path).json()["state"] == "given up"
+    again = api.post("/v1/replay", json={**WISH, "slo": {"ttft_p99_s": 1e-6}})
+    assert again.status_code == 202
+    jobs.wait(WAIT_S)
+    failed = api.get(again.headers["location"]).json()
+    assert failed["state"] == "failed"
+    assert failed["problem"]["title"] == "SloInfeasible"
+    assert "set ttft_p99_s above" in failed["problem"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"service": "nobody"}, 404, "nobody"),
+        ({"log": "/etc/passwd"}, 422, "log"),
+        ({"policies": ["best"]}, 422, "best"),
+        ({"days": 0}, 422, "days"),
+        ({"rate_scale": 0}, 422, "rate_scale"),
+        ({"lead_s": -1}, 422, "lead_s"),
+        ({"slo": {"attainment": 1}}, 422, "attainment"),
+        ({"slo": {"p50": 1}}, 422, "p50"),
+        ({"unit": "gpt-9"}, 409, "gpt-9"),
+    ],
+)
+def test_refusals(api: httpx.Client, change: dict[str, Any], status: int, words: str) -> None:
+    refused = api.post("/v1/replay", json={**WISH, **change})
+    assert refused.status_code == status, refused.text
+    assert words in refused.json()["detail"]
+    assert not multiprocessing.active_children()
+
+
+def test_an_unknown_replay(api: httpx.Client) -> None:
+    assert api.get("/v1/replay/none").status_code == 404
+    assert api.delete("/v1/replay/none").status_code == 404
+
+
+def test_the_routes_are_described(api: httpx.Client) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    assert set(paths["/v1/replay"]) == {"post"}
+    assert set(paths["/v1/replay/{job_id}"]) == {"get", "delete"}
+
+
+def test_what_a_wish_leaves_out_is_the_services_own() -> None:
+    service = settings(max_units=6).service[0].service()
+    order = order_of(ReplayWish(service=CHAT), service, LLAMA_TYPE)
+    assert order.policies == POLICIES
+    assert order.rate_scale == pytest.approx(1 / LOG_SAMPLE)
+    assert order.terms.lead_s == LLAMA_TYPE.lead_time_s
+    assert order.terms.limits.max_units == 6
+    assert order.terms.slo == service.slo
+    with pytest.raises(SettingError, match="policies"):
+        order_of(ReplayWish(service=CHAT, policies=("best",)), service, LLAMA_TYPE)
