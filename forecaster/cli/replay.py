@@ -41,7 +41,12 @@ def replay_command(
     from_store: Annotated[
         str, typer.Option("--from-store", help="replay this service's ingested requests instead")
     ] = "",
-    rate_scale: Annotated[float, typer.Option(help="play the log this many times over")] = 1.0,
+    rate_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="play the log this many times over [default: 1; from the store 1 / log_sample]"
+        ),
+    ] = None,
     ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None,
     tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None,
     latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
@@ -99,11 +104,14 @@ def replay_command(
     """
     from forecaster.replay.files import check_target
     from forecaster.replay.summary import schedule_name
+    from forecaster.wiring.questions import service_named
     from forecaster.wiring.replays import play
     from forecaster.wiring.tables import tables_in
 
     began_s = time.perf_counter()
     settings = load_settings(config)
+    if rate_scale is None:
+        rate_scale = 1 / service_named(settings, from_store).log_sample
     slo = {"ttft_p99_s": ttft_p99, "tpot_p99_s": tpot_p99, "latency_p99_s": latency_p99}
     asked = {
         "unit": unit,

@@ -75,6 +75,10 @@ def in_words(contest: Contest) -> str:
     if rival is not None and ours is not None:
         gap = ours.unit_s / rival.unit_s - 1
         said += f" The honest rival, a smoothed last value tuned in hindsight, {_rivalled(contest, rival, gap)}."
+    if peak is not None and peak.fleet.ready.max() <= contest.scene.limits.min_units:
+        said += (
+            " The fewest units carry the whole window: there is no tide to follow (--rate-scale)."
+        )
     missed = [name for name, entry in contest.entries.items() if not entry.reached]
     if missed:
         said += f" Not one setting kept the target: {', '.join(missed)}."
