@@ -93,7 +93,8 @@ def explored(
     trial: Callable[[float], Trial], guesses: Iterable[float], most_rps: float, budget: int = ROUNDS
 ) -> list[Trial]:
     """Try the guessed loads, then where the curve is not known yet."""
-    trials = [trial(x) for x in sorted({min(each, most_rps) for each in guesses})]
+    least = 0.02 * most_rps
+    trials = [trial(x) for x in sorted({min(max(each, least), most_rps) for each in guesses})]
     for _ in range(budget):
         following = placed(trials, most_rps)
         if following is None:

@@ -1,22 +1,24 @@
-"""The error budget: what a violation is worth, steered by how much of the budget is left.
+"""Error-budget steering: how much of the forecast load is planned for, by what is left of the budget.
 
-The planner trades unit-seconds against requests outside the SLO at one price (`layers`). Ahead of
-the target the price falls and the plan is lean, behind it rises and the plan is generous.
+The planner knows what a violation is worth (`layers.violation_price_s`), not how wrong its capacity
+curve is today: another token mix, a busy host, a router of another kind. What was kept of the SLO
+says so. Ahead of the target the same load is planned for as if it were less, behind it as if it
+were more: integral control on the error budget.
 """
 
 from __future__ import annotations
 
 import math
 
-GAIN = 2.0
-"""A whole day's budget overspent multiplies the price by exp(GAIN)."""
-MOST = 20.0
+GAIN = 0.25
+"""A whole day's budget overspent multiplies the load by exp(GAIN)."""
+LEAST, MOST = 0.4, 2.5
 
 
-def price_factor(
+def load_factor(
     outside: float, requests: float, allowed_share: float, day_requests: float
 ) -> float:
-    """Factor on the price of a violation.
+    """Factor on the load that is planned for.
 
     Parameters
     ----------
@@ -25,24 +27,24 @@ def price_factor(
     allowed_share : float
         1 - attainment target.
     day_requests : float
-        Requests of a day: the overspent budget is measured in days of budget.
+        Requests of a day: what is over- or underspent is measured in days of budget.
 
     Returns
     -------
     float
-        1 on budget, above 1 behind the target, below 1 ahead of it; within 1/20 and 20.
+        1 on budget, above 1 behind the target, below 1 ahead of it; within 0.4 and 2.5.
 
     Examples
     --------
-    On budget nothing changes; half a day's budget overspent makes a violation e times as dear.
+    On budget nothing changes; a whole day's budget overspent plans for a quarter more load.
 
-    >>> price_factor(100, 10_000, 0.01, 1e6)
+    >>> load_factor(100, 10_000, 0.01, 1e6)
     1.0
-    >>> round(price_factor(5_100, 10_000, 0.01, 1e6), 3)
-    2.718
+    >>> round(load_factor(10_100, 10_000, 0.01, 1e6), 3)
+    1.284
     """
     budget = allowed_share * day_requests
     if budget <= 0:
         return 1.0
     overspent = (outside - allowed_share * requests) / budget
-    return min(max(math.exp(GAIN * overspent), 1 / MOST), MOST)
+    return min(max(math.exp(GAIN * overspent), LEAST), MOST)

@@ -23,6 +23,8 @@ from forecaster.domain.demand import FloatArray
 UnitArray = npt.NDArray[np.int64]
 FORCE = 1e18
 """A price that nobody pays: floors and ceilings."""
+_SAVED_LEAST = 1e-4
+"""Requests/s: a unit that saves less is not worth any price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,31 +191,58 @@ def schedule(
 
 
 def violation_price_s(
-    outside_rps: FloatArray, rate_rps: FloatArray, share: float, step: int = 1
+    foreseen_rps: FloatArray,
+    happened_rps: FloatArray,
+    rate_rps: FloatArray,
+    share: float,
+    step: int = 1,
 ) -> float:
-    """Unit-seconds a request outside must be worth for the plan to spend `share` and no more.
+    """Unit-seconds a request outside must be worth for past plans to have spent `share` and no more.
 
-    The least price at which the unconstrained optimum of each slot keeps the expected share of all
-    requests outside within `share`: equal marginal cost everywhere (a Lagrange multiplier), so the
-    budget is spent where it buys most. The least fleet that loses less is returned even when no
-    price reaches `share`.
+    At one price for all, each slot holds the units whose last one still pays: equal marginal cost
+    everywhere (a Lagrange multiplier), so that the budget is spent where it buys most. The plans are
+    made from what was foreseen and judged by what happened, so a price also makes up for forecasts
+    that are too wide or too narrow, and for a curve that is too good or too bad.
+
+    Parameters
+    ----------
+    foreseen_rps : float64[T, N + 1]
+        Expected requests/s outside with 0..N units, by the forecasts made at the lead.
+    happened_rps : float64[T, N + 1]
+        Requests/s outside with 0..N units at the load that came.
+    rate_rps : float64[T]
+        Requests/s that came.
+    share : float
+        Allowed share of all requests.
+
+    Returns
+    -------
+    float
+        The least price that keeps within `share`; where none does, the one at which the last unit
+        that still saves anything is bought.
 
     Examples
     --------
     One slot of 10 requests/s; each of three units saves less than the one before:
 
     >>> outside = np.array([[10.0, 2.0, 0.1, 0.0]])
-    >>> violation_price_s(outside, np.array([10.0]), 0.01)
+    >>> violation_price_s(outside, outside, np.array([10.0]), 0.01)
     0.5263157894736842
     """
-    envelope = convex_envelope(np.ascontiguousarray(outside_rps[:, ::step]))
+    envelope = convex_envelope(np.ascontiguousarray(foreseen_rps[:, ::step]))
     saved = (envelope[:, :-1] - envelope[:, 1:]) / step
+    realised = happened_rps[:, ::step][:, : envelope.shape[1]]
     allowed = share * float(rate_rps.sum())
-    surplus = float(envelope[:, 0].sum()) - allowed
-    if surplus <= 0:
+    prices = 1.0 / np.unique(np.maximum(saved, _SAVED_LEAST))[::-1]
+    rows = np.arange(saved.shape[0])
+    low, high = -1, prices.size - 1  # at -1 nothing is held
+    if float(realised[:, 0].sum()) <= allowed:
         return 0.0
-    # buying layers in order of what a unit saves: the price is that of the last one bought
-    flat = np.sort(saved.ravel())[::-1]
-    reached = np.cumsum(flat) * step
-    last = min(int(np.searchsorted(reached, surplus * (1 - 1e-12))), flat.size - 1)
-    return 1.0 / max(float(flat[last]), 1e-12)
+    while high - low > 1:
+        middle = (low + high) // 2
+        held = (saved >= 1.0 / prices[middle] * (1 - 1e-12)).sum(axis=1)
+        if float(realised[rows, held].sum()) <= allowed:
+            high = middle
+        else:
+            low = middle
+    return float(prices[high])

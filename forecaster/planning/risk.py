@@ -59,6 +59,15 @@ class Grid:
         """Most units."""
         return int(self.outside_rps.shape[1]) - 1
 
+    def at(self, rate_rps: FloatArray) -> FloatArray:
+        """Requests/s outside at certain loads, float64[T, N + 1]; none at a load of zero."""
+        place = (np.log(np.maximum(rate_rps, _LEAST)) - self.log_low) / self.log_step
+        place = np.clip(place, 0.0, self.outside_rps.shape[0] - 1.000001)
+        low = place.astype(np.int64)
+        share = (place - low)[:, None]
+        found = (1 - share) * self.outside_rps[low] + share * self.outside_rps[low + 1]
+        return np.asarray(np.where(rate_rps[:, None] > 0, found, 0.0))
+
 
 def tabulate(curve: Curve, least_rps: float, most_rps: float, max_units: int) -> Grid:
     """Tabulate a curve from `least_rps` to `most_rps` for 0..`max_units` units."""

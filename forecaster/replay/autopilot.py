@@ -9,11 +9,11 @@ import numpy as np
 
 from forecaster.capacity.kernel import Simulation, follow
 from forecaster.domain.demand import DemandSeries, FloatArray, IntArray, RequestBatch, TokenMix
-from forecaster.planning.budget import price_factor
+from forecaster.planning.budget import load_factor
 from forecaster.planning.layers import Costs, schedule, violation_price_s
 from forecaster.planning.risk import Grid, expected_outside_rps, tabulate
-from forecaster.replay.scene import DAY_S, SLOT_S, TICK_S, Scene
-from forecaster.replay.scorecard import inside_slo
+from forecaster.replay.scene import DAY_S, FINE_S, SLOT_S, TICK_S, Scene
+from forecaster.replay.scorecard import inside_slo, rows_of
 from forecaster.replay.timeline import Timeline, timeline
 from forecaster.seasonal.backtest import MIN_HISTORY_DAYS
 from forecaster.seasonal.calibration import LEVELS
@@ -24,6 +24,10 @@ MEMBERS = ("pool",)
 """Who is trained anew at every midnight of the replay; the naives are always in."""
 HORIZON_S = 4 * 3600.0
 """How far a tick plans: beyond it nothing changes what is ordered now."""
+VERIFIED_DAYS = 7
+"""Days of verified forecasts that set the price of a violation."""
+SEEN_MOST = 1.5
+"""No plan is made for more than this many times the highest load seen: the guard is for that."""
 CHURN_S = 120.0
 """Unit-seconds that an order is thought to cost beside the warm-up: each one is a risk."""
 _SLOT_TICKS = round(SLOT_S / TICK_S)
@@ -40,7 +44,7 @@ class Tape:
     load_erl : float64[B + K, H, Q]
         At planning tick k (every five minutes): quantiles of the load of the coming H slots.
     before : int
-        B: ticks of the day before the scored window, from which the first price is learnt.
+        B: ticks before the scored window, from which the first price is learnt.
     """
 
     levels: tuple[float, ...]
@@ -52,7 +56,7 @@ def record(scene: Scene, members: Sequence[str] = MEMBERS) -> Tape:
     """Forecast at every planning tick from what lies before it; trained anew at every midnight."""
     scored = scene.first // _SLOT_TICKS
     day = round(DAY_S / SLOT_S)
-    before = max(min(scored - round(MIN_HISTORY_DAYS * day), day), 0)
+    before = max(min(scored - round(MIN_HISTORY_DAYS * day), 3 * day), 0)
     first, count = scored - before, scene.ticks // _SLOT_TICKS + before
     slots = int((HORIZON_S + scene.lead_s) // SLOT_S) + 2
     load = scene.loads.slot_erl
@@ -77,78 +81,48 @@ def _trained(scene: Scene, load: FloatArray, members: Sequence[str]) -> LiveFore
     return LiveForecaster(verdict.calibrated, series, scene.calendar)
 
 
-@dataclass(frozen=True)
 class Autopilot:
-    """The plan function on a tape; the knob is a factor on what a violation is worth.
+    """The plan function on a tape; the knob is a factor on the load that is planned for.
 
-    Attributes
+    Parameters
     ----------
-    outside_rps : float64[K, M, N + 1]
-        At each planning tick: expected requests/s outside in each coming minute with 0..N units.
-    price_s : float64[K]
-        Unit-seconds that a violation is worth, so that a plan of the day before would have spent
-        its error budget.
+    scene, tape
+        The world, and the forecasts made in it.
     churn_s : float
         Unit-seconds that an order is thought to cost beside the warm-up.
     """
 
-    scene: Scene
-    outside_rps: FloatArray
-    price_s: FloatArray
-    churn_s: float
-
-    @classmethod
-    def prepare(cls, scene: Scene, tape: Tape, churn_s: float = CHURN_S) -> Autopilot:
-        """Put the forecasts through the capacity curve once; knobs come later."""
-        rates = tape.load_erl / scene.work_s
-        most = int(scene.need(np.array([np.quantile(tape.load_erl[:, 0, -1], 0.999)]))[0])
-        units = min(int(most * 1.5) + 4, scene.limits.max_units)
-        grid = tabulate(scene.table, float(rates.min()), float(rates.max()), units)
-        found = [_minutes(each, tape.levels, grid) for each in rates]
-        outside = np.stack([each[0] for each in found[tape.before :]])
-        return cls(scene, outside, _prices(scene, found, tape.before), churn_s)
+    def __init__(self, scene: Scene, tape: Tape, churn_s: float = CHURN_S) -> None:
+        self.scene, self.churn_s = scene, churn_s
+        seen = float(np.nanmax(scene.loads.slot_erl[: max(scene.first // _SLOT_TICKS, 1)]))
+        self._levels = tape.levels
+        self._rates = np.minimum(tape.load_erl, SEEN_MOST * seen) / scene.work_s
+        most = int(scene.need(np.array([SEEN_MOST * seen]))[0])
+        units = min(int(most * 1.2) + 4, scene.limits.max_units)
+        low, high = float(self._rates.min()), float(self._rates.max())
+        self._grid = tabulate(scene.table, low, high * 2, units)
+        lead = min(scene.lead_ticks // _SLOT_TICKS, self._rates.shape[1] - 1)
+        foreseen = expected_outside_rps(self._rates[:, lead], self._levels, self._grid)[0]
+        self.price_s = _prices(scene, self._grid, foreseen, tape.before)
+        self._rates = self._rates[tape.before :]
 
     def units(self, knob: float) -> IntArray:
         """Ready and warming units after each tick."""
-        present = self.start(knob)
+        outside = self._outside(knob, slice(None))
+        present = self._start(outside[0])
         wanted = np.empty(self.price_s.size, np.int64)
-        for k in range(wanted.size):
-            present = wanted[k] = self.order(k, present, knob)
+        for k, ahead in enumerate(outside):
+            present = wanted[k] = self._order(k, present, ahead)
         return np.repeat(wanted, _SLOT_TICKS)
 
-    def start(self, knob: float) -> int:
-        """The fleet that is there when the window begins: what its first minute is worth."""
-        costs = Costs(TICK_S, 0.0, 0.0, float(self.price_s[0]) * knob)
-        limits = self.scene.limits
-        plan = schedule(
-            self.outside_rps[0, :1], costs, 0, step=limits.step_units, least=limits.min_units
-        )
-        return int(plan[0])
-
-    def order(self, k: int, present: int, knob: float) -> int:
-        """The fleet after the order of planning tick `k`."""
-        scene = self.scene
-        costs = Costs(
-            slot_s=TICK_S,
-            start_s=scene.lead_s + self.churn_s,
-            stop_s=self.churn_s,
-            violation_s=float(self.price_s[k]) * knob,
-            lead_slots=scene.lead_ticks,
-            least_on_slots=int(np.ceil(scene.unit.min_billing_s / TICK_S)),
-        )
-        limits = scene.limits
-        plan = schedule(
-            self.outside_rps[k], costs, present, step=limits.step_units,
-            least=limits.min_units, most=limits.max_units,
-        )  # fmt: skip
-        return _order(plan, scene.lead_ticks, present)
-
     def steered(self, chunks: Iterable[RequestBatch], seed: int = 0) -> Timeline:
-        """Live, without hindsight: what was kept of the SLO so far steers the price."""
+        """Live, without hindsight: what was kept of the SLO so far steers the plan."""
         scene, slo = self.scene, self.scene.table.question.slo
         allowed = 1 - slo.attainment
-        day = float(scene.loads.arrivals[: scene.first * 6][-8640:].sum())
-        present = self.start(1.0)
+        per_tick = round(TICK_S / FINE_S)
+        past = scene.loads.arrivals[: (scene.first + 1) * per_tick][-round(DAY_S / FINE_S) :]
+        day = float(past.mean()) * DAY_S / FINE_S
+        present = self._start(self._outside(1.0, slice(0, 1))[0])
         simulation = Simulation(scene.unit.profile, present, seed=seed)
         feed = Feed(chunks)
         wanted = np.empty(self.price_s.size, np.int64)
@@ -157,19 +131,49 @@ class Autopilot:
         for k in range(wanted.size):
             now_s = scene.start_s + k * SLOT_S
             done = simulation.run(feed.until(now_s))
+            # what waits longer than it may is outside already
             outside += float((~inside_slo(done, slo)).sum())
             requests += len(done)
-            # the first day's budget is spent from the beginning, not saved for its end
-            factor = price_factor(outside, requests, allowed, day)
-            present = wanted[k] = self.order(k, present, factor)
-            fleet = timeline(
-                np.repeat(wanted[: k + 1], _SLOT_TICKS), scene.start_s, TICK_S, scene.lead_s
-            )
-            fresh = fleet.ready[k * _SLOT_TICKS :]
+            factor = load_factor(outside, requests, allowed, day)
+            present = wanted[k] = self._order(k, present, self._outside(factor, slice(k, k + 1))[0])
+            orders = np.repeat(wanted[: k + 1], _SLOT_TICKS)
+            fresh = timeline(orders, scene.start_s, TICK_S, scene.lead_s).ready[-_SLOT_TICKS:]
             times = now_s + TICK_S * np.arange(_SLOT_TICKS)
             simulation.order(follow(zip(times.tolist(), fresh.tolist(), strict=True), ready))
             ready = int(fresh[-1])
         return timeline(np.repeat(wanted, _SLOT_TICKS), scene.start_s, TICK_S, scene.lead_s)
+
+    def _outside(self, factor: float, ticks: slice) -> FloatArray:
+        """Expected requests/s outside, float64[ticks, slots, N + 1], at `factor` times the load."""
+        rates = self._rates[ticks]
+        flat = rates.reshape(-1, rates.shape[2]) * factor
+        outside, _ = expected_outside_rps(flat, self._levels, self._grid)
+        return outside.reshape(*rates.shape[:2], -1)
+
+    def _start(self, outside: FloatArray) -> int:
+        """The fleet that is there when the window begins: what its first slot is worth."""
+        costs = Costs(SLOT_S, 0.0, 0.0, float(self.price_s[0]))
+        limits = self.scene.limits
+        return int(
+            schedule(outside[:1], costs, 0, step=limits.step_units, least=limits.min_units)[0]
+        )
+
+    def _order(self, k: int, present: int, outside: FloatArray) -> int:
+        """The fleet after the order of planning tick `k`."""
+        scene, limits = self.scene, self.scene.limits
+        costs = Costs(
+            slot_s=TICK_S,
+            start_s=scene.lead_s + self.churn_s,
+            stop_s=self.churn_s,
+            violation_s=float(self.price_s[k]),
+            lead_slots=scene.lead_ticks,
+            least_on_slots=int(np.ceil(scene.unit.min_billing_s / TICK_S)),
+        )
+        plan = schedule(
+            by_minute(outside), costs, present, step=limits.step_units,
+            least=limits.min_units, most=limits.max_units,
+        )  # fmt: skip
+        return due(plan, scene.lead_ticks, present)
 
 
 class Feed:
@@ -188,9 +192,9 @@ class Feed:
             if chunk is None:
                 break
             cut = int(np.searchsorted(chunk.arrival_s, time_s))
-            parts.append(_rows(chunk, slice(0, cut)))
+            parts.append(rows_of(chunk, slice(0, cut)))
             if cut < len(chunk):
-                self._held = _rows(chunk, slice(cut, None))
+                self._held = rows_of(chunk, slice(cut, None))
                 break
         if not parts:
             nothing = np.zeros(0, np.int64)
@@ -203,53 +207,60 @@ class Feed:
         )
 
 
-def _rows(chunk: RequestBatch, rows: slice) -> RequestBatch:
-    return RequestBatch(
-        chunk.service, chunk.arrival_s[rows], chunk.prompt_tokens[rows], chunk.output_tokens[rows]
-    )
+def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> FloatArray:
+    """Price at each scored tick: the one at which the plans of the days before each spent its budget.
 
+    Known before each scored day begins. Without a verified day the first one is priced by the
+    forecasts alone, as if they had come true.
 
-def _prices(scene: Scene, found: list[tuple[FloatArray, FloatArray]], before: int) -> FloatArray:
-    """Price at each scored tick: the one at which the plans of the day before would spend the budget.
-
-    Known before the scored day begins; with less than a day of forecasts, from those there are, and
-    without any from the hours that the first one foresees.
+    Parameters
+    ----------
+    foreseen : float64[B + K, N + 1]
+        Expected requests/s outside one lead after each planning tick.
+    first : int
+        B, ticks before the scored window.
     """
-    lead = min(scene.lead_ticks, found[0][0].shape[0] - 1)
-    outside = np.stack([each[0][lead] for each in found])
-    rate = np.array([each[1][lead] for each in found])
     share = 1 - scene.table.question.slo.attainment
     step = scene.limits.step_units
+    begin_tick = scene.first - first * _SLOT_TICKS + scene.lead_ticks
+    at = begin_tick + np.arange(foreseen.shape[0]) * _SLOT_TICKS
+    at = np.minimum(at, scene.loads.minute_erl.size - _SLOT_TICKS)
+    load = scene.loads.minute_erl[at[:, None] + np.arange(_SLOT_TICKS)].mean(axis=1)
+    rate = load / scene.work_s
+    happened = grid.at(rate)
+    hidden = -(-scene.lead_ticks // _SLOT_TICKS) + 1  # forecasts whose target has not come yet
     day = round(DAY_S / SLOT_S)
-    price = np.empty(len(found) - before)
-    for begin in range(before, len(found), day):
-        known = slice(max(begin - day, 0), begin)
-        at_lead, rates = (outside[known], rate[known]) if begin else found[0]
-        price[begin - before : begin - before + day] = violation_price_s(
-            at_lead, rates, share, step
-        )
+    price = np.empty(foreseen.shape[0] - first)
+    for begin in range(first, foreseen.shape[0], day):
+        ends = list(range(begin - hidden, day // 2, -day))[:VERIFIED_DAYS]
+        days = [slice(max(end - day, 0), end) for end in ends]
+        found = [
+            violation_price_s(foreseen[each], happened[each], rate[each], share, step)
+            for each in days
+        ]
+        if not found:
+            ahead = foreseen[begin : begin + 1]
+            found = [violation_price_s(ahead, ahead, ahead[:, 0], share, step)]
+        # the median day: an incident that no price could have carried does not make every hour dear
+        price[begin - first : begin - first + day] = np.median(found)
     return price
 
 
-def _order(plan: IntArray, lead: int, present: int) -> int:
-    """What the fleet is to be after this order: what must be there when an order now is ready."""
+def by_minute(slots: FloatArray) -> FloatArray:
+    """Values of slots on the grid of ticks, linear between the slots' middles, float64[M, N + 1]."""
+    at = (np.arange((slots.shape[0] - 1) * _SLOT_TICKS) + 0.5) / _SLOT_TICKS - 0.5
+    low = np.clip(np.floor(at).astype(np.int64), 0, slots.shape[0] - 2)
+    share = np.clip(at - low, 0.0, 1.0)[:, None]
+    return np.asarray((1 - share) * slots[low] + share * slots[low + 1])
+
+
+def due(plan: IntArray, lead: int, present: int) -> int:
+    """The fleet to have after this order: what must be there when what is ordered now is ready."""
     until = min(lead + _SLOT_TICKS, plan.size)
     rising = int(plan[lead:until].max())
     if rising > present:
         return rising
     return min(int(plan[:until].max()), present)
-
-
-def _minutes(
-    rates: FloatArray, levels: tuple[float, ...], grid: Grid
-) -> tuple[FloatArray, FloatArray]:
-    """Expected requests/s outside in each minute, and requests/s: quantiles linear between slots."""
-    slots = rates.shape[0]
-    middles = (np.arange(slots) + 0.5) * _SLOT_TICKS
-    at = np.arange((slots - 1) * _SLOT_TICKS) + 0.5
-    logs = np.log(rates)
-    fine = np.stack([np.interp(at, middles, logs[:, q]) for q in range(logs.shape[1])], axis=1)
-    return expected_outside_rps(np.exp(fine), levels, grid)
 
 
 __all__ = ["HORIZON_S", "MEMBERS", "Autopilot", "Tape", "record"]

@@ -18,10 +18,10 @@ from forecaster.domain.profile import UnitType
 from forecaster.domain.service import CalendarSpec, Limits, Slo
 from forecaster.replay import rules
 from forecaster.replay.autopilot import Autopilot, record
-from forecaster.replay.match import Matched, foreseen, match, unit_seconds
+from forecaster.replay.burn_in import learnt, requests_per_minute
+from forecaster.replay.match import HOPELESS, Matched, foreseen, match, unit_seconds
 from forecaster.replay.mean_planner import mean_planner
 from forecaster.replay.scene import (
-    TICK_S,
     Scene,
     dispersion_of,
     lengths_of,
@@ -50,8 +50,6 @@ HALF_LIVES_S = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
 HOLDS_S = (0.0, 600.0, 1800.0, 3600.0)
 KNOBS = (0.2, 20.0)
 """Range of a rule's factor on the load."""
-PRICES = (1e-3, 1e3)
-"""Range of the factor on the price of a violation."""
 _KEEP_ROWS = 30_000_000
 """A scored window up to this many requests is kept in memory between runs of the kernel."""
 
@@ -177,20 +175,21 @@ def check_policies(names: Sequence[str]) -> tuple[str, ...]:
 
 def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
     """Measure the trace and size the tier on what lies before the scored window."""
-    loads = measure_loads(trace, terms.unit)
-    first, ticks = scored_window(loads, terms.days)
-    start_s = loads.start_s + first * TICK_S
+    first, ticks, start_s = scored_window(trace, terms.days)
     lengths = lengths_of(trace, training_rows(trace, start_s))
-    mix = mix_of(lengths)
-    question = Question(terms.unit, terms.slo, mix, round(dispersion_of(trace, start_s), 2))
-    work_s = float(request_work_s(*lengths, terms.unit.profile).mean())
+    work_s = request_work_s(*lengths, terms.unit.profile)
+    loads = measure_loads(trace, terms.unit)
+    question = Question(
+        terms.unit, terms.slo, mix_of(lengths), round(dispersion_of(trace, start_s), 2)
+    )
     busiest = float(loads.minute_erl.max())
     units = int(np.clip(np.ceil(busiest * 4) + 8, 16, terms.limits.max_units))
     table = table_of(question, units, lengths)
-    return Scene(
-        trace, loads, first, ticks, terms.unit, table, work_s, terms.lead_s, terms.limits,
+    scene = Scene(
+        trace, loads, first, ticks, terms.unit, table, float(work_s.mean()), terms.lead_s, terms.limits,
         terms.calendar,
     )  # fmt: skip
+    return learnt(scene, lambda past, fleet: Court(past, terms).candidate(fleet))
 
 
 class Court:
@@ -199,8 +198,7 @@ class Court:
     def __init__(self, scene: Scene, terms: Terms, progress: Progress = lambda name, share: None):
         self.scene, self.terms, self.progress = scene, terms, progress
         self._kept: list[RequestBatch] | None = None
-        at = slice(scene.first * 6, (scene.first + scene.ticks) * 6)
-        self.minute_requests: FloatArray = scene.loads.arrivals[at].reshape(-1, 6).sum(axis=1)
+        self.minute_requests: FloatArray = requests_per_minute(scene)
         self._autopilot: Autopilot | None = None
 
     def play(self, names: Sequence[str], untuned: bool = True) -> Contest:
@@ -228,14 +226,24 @@ class Court:
     def autopilot(self) -> Autopilot:
         """Forecasts and risks, made once."""
         if self._autopilot is None:
-            self._autopilot = Autopilot.prepare(self.scene, record(self.scene))
+            self._autopilot = Autopilot(self.scene, record(self.scene))
         return self._autopilot
 
-    def judge(self, fleet: Timeline) -> Score:
+    def judge(self, fleet: Timeline, hopeless: float = np.inf) -> Score:
         """The kernel's verdict."""
         return judge(
-            self._chunks(), self.scene.unit.profile, self.terms.slo, fleet, seed=self.terms.seed
+            self._chunks(),
+            self.scene.unit.profile,
+            self.terms.slo,
+            fleet,
+            self.terms.seed,
+            hopeless,
         )
+
+    def candidate(self, fleet: Timeline) -> Score:
+        """The verdict on a fleet that is only tried: given up once it is hopeless."""
+        allowed = (1 - self.terms.slo.attainment) * float(self.minute_requests.sum())
+        return self.judge(fleet, max(HOPELESS * allowed, 100.0))
 
     def _chunks(self) -> Sequence[RequestBatch] | Any:
         chunks = self.scene.trace.chunks(self.scene.start_s, self.scene.end_s)
@@ -248,10 +256,9 @@ class Court:
     def _entry(self, name: str) -> Entry:
         scene = self.scene
         settings: dict[str, Any] = {}
-        knobs = KNOBS
         units: Callable[[float], IntArray]
         if name == "tidegate":
-            units, knobs = self.autopilot.units, PRICES
+            units = self.autopilot.units
         elif name == "smoothed":
             half_life_s, hold_s = self._tuned()
             settings = {"half_life_s": half_life_s, "hold_s": hold_s}
@@ -260,7 +267,7 @@ class Court:
             units, settings = mean_planner(scene, self._foreseen_cost)
         else:
             units = partial(getattr(rules, name.replace("-", "_")), scene)
-        found = match(units, knobs, scene, self.minute_requests, self.judge)
+        found = match(units, KNOBS, scene, self.minute_requests, self.candidate)
         return self._priced(name, found.knob, settings, found)
 
     def _tuned(self) -> tuple[float, float]:

@@ -18,6 +18,10 @@ TOLERANCE = 0.03
 _CLOSE = 1.002
 """Two knobs this close are one."""
 _JUDGED_MOST = 8
+_FAR = 1.2
+"""The table is corrected by a factor of exp(1.2) at most each time."""
+HOPELESS = 6.0
+"""A fleet with this many times the allowed share outside is not played to the end."""
 _BISECTIONS = 16
 
 
@@ -59,6 +63,7 @@ def match(
     scene: Scene,
     minute_requests: FloatArray,
     judge: Callable[[Timeline], Score],
+    tolerance: float = TOLERANCE,
 ) -> Matched:
     """Find the least knob whose schedule keeps the target in the kernel.
 
@@ -71,6 +76,8 @@ def match(
         Knob → ready and warming units after each tick.
     knobs : (float, float)
         Range of the knob; larger is safer.
+    tolerance : float
+        Share of the error budget that may be left unspent.
     judge : callable
         The kernel's verdict on a fleet.
     """
@@ -87,7 +94,7 @@ def match(
         outside = 1 - score.attainment
         if outside <= allowed:
             best, high = (knob, fleet, score), knob
-            if outside >= allowed * (1 - TOLERANCE):
+            if outside >= allowed * (1 - tolerance):
                 break
         else:
             low = knob
@@ -95,7 +102,8 @@ def match(
                 return Matched(knob, fleet, score, False, judged)
         if judged >= _JUDGED_MOST or high / low < _CLOSE:
             break
-        aimed += math.log(allowed * (1 - TOLERANCE / 2)) - math.log(max(outside, allowed / 20))
+        missed = math.log(allowed * (1 - tolerance / 2)) - math.log(max(outside, allowed / 20))
+        aimed += min(max(missed, -_FAR), _FAR)
         wanted = min(math.exp(aimed), 0.99)
         knob = _foreseen(units, scene, minute_requests, low, high, wanted)
         if not low * math.sqrt(_CLOSE) < knob < high / math.sqrt(_CLOSE):

@@ -12,7 +12,7 @@ from forecaster.capacity.tables import SizingTable
 from forecaster.demand import bin_requests, dispersion, merge_all, request_work_s
 from forecaster.demand.gaps import missing_slots
 from forecaster.domain.demand import FloatArray, IntArray, RequestBatch, TokenMix
-from forecaster.domain.errors import DataError
+from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import CalendarSpec, Limits
 from forecaster.replay.trace import Trace
@@ -132,8 +132,7 @@ class Scene:
 
 def measure_loads(trace: Trace, unit: UnitType) -> Loads:
     """Bin the whole trace; memory is that of one piece."""
-    start_s = np.floor((trace.from_s - 1) / SLOT_S) * SLOT_S
-    slots = int(np.ceil((trace.to_s + 1 - start_s) / SLOT_S))
+    start_s, slots = grid_of(trace)
     bins = slots * round(SLOT_S / FINE_S)
     work, arrivals = np.zeros(bins), np.zeros(bins)
     for piece in trace.unsorted(-np.inf, np.inf):
@@ -141,26 +140,35 @@ def measure_loads(trace: Trace, unit: UnitType) -> Loads:
         each = request_work_s(piece.prompt_tokens, piece.output_tokens, unit.profile)
         work += np.bincount(at, each, minlength=bins)
         arrivals += np.bincount(at, minlength=bins)
-    return Loads(float(start_s), work / FINE_S, arrivals)
+    return Loads(start_s, work / FINE_S, arrivals)
 
 
-def scored_window(loads: Loads, days: float) -> tuple[int, int]:
-    """First minute and number of minutes of the last `days` of whole slots.
+def grid_of(trace: Trace) -> tuple[float, int]:
+    """Start of the grid, epoch seconds, and its number of slots: every copy of every request in it."""
+    start_s = float(np.floor((trace.from_s - trace.jitter_s) / SLOT_S) * SLOT_S)
+    return start_s, int(np.floor((trace.to_s + trace.jitter_s - start_s) / SLOT_S)) + 1
+
+
+def scored_window(trace: Trace, days: float) -> tuple[int, int, float]:
+    """First minute, number of minutes and start of the last `days` of whole slots.
 
     Raises
     ------
+    SettingError
+        When `days` is not above 0.
     DataError
         When nothing is left to score.
     """
-    per_slot = round(SLOT_S / TICK_S)
-    slots = loads.fine_erl.size // round(SLOT_S / FINE_S) - 1  # the last one is cut by the end
-    scored = min(round(days * DAY_S / SLOT_S), slots)
+    if not 0 < days < np.inf:
+        raise SettingError("days", days, "above 0", "score the last 3 days")
+    start_s, slots = grid_of(trace)
+    whole = slots - 1  # the last one is cut by the end
+    scored = min(max(round(days * DAY_S / SLOT_S), 1), whole)
     if scored < 1:
-        raise DataError(
-            "the log is shorter than one slot of five minutes",
-            "replay a longer one, or raise --days",
-        )
-    return (slots - scored) * per_slot, scored * per_slot
+        raise DataError("the log is shorter than one slot of five minutes", "replay a longer log")
+    per_slot = round(SLOT_S / TICK_S)
+    first = (whole - scored) * per_slot
+    return first, scored * per_slot, start_s + first * TICK_S
 
 
 def training_rows(trace: Trace, until_s: float) -> slice:

@@ -17,6 +17,7 @@ _BINS = 4096
 _LOW_S, _HIGH_S = 1e-4, 1e5
 _LEVELS = (0.5, 0.9, 0.99)
 MINUTE_S = 60.0
+_PIECE = 1 << 16
 
 
 class Times:
@@ -77,6 +78,13 @@ class Score:
         return self.inside / self.requests if self.requests else 1.0
 
 
+def rows_of(batch: RequestBatch, rows: slice) -> RequestBatch:
+    """Some rows of a batch."""
+    return RequestBatch(
+        batch.service, batch.arrival_s[rows], batch.prompt_tokens[rows], batch.output_tokens[rows]
+    )
+
+
 def inside_slo(done: Finished, slo: Slo) -> np.ndarray:
     """Whether each request was answered inside every part of the SLO, bool[n]."""
     inside = done.status == 0
@@ -113,12 +121,17 @@ class Scorer:
         ):
             times.add(values)
 
-    def score(self, draining_s: float) -> Score:
-        """The ruling so far."""
+    @property
+    def outside(self) -> float:
+        """Requests outside the SLO so far."""
+        return float(self.requests.sum() - self.inside.sum())
+
+    def score(self, draining_s: float, lost: int = 0) -> Score:
+        """The ruling so far; `lost` requests that still wait are outside."""
         outside = self.requests - self.inside
         allowed = (1 - self.slo.attainment) * self.requests
         return Score(
-            requests=int(self.requests.sum()),
+            requests=int(self.requests.sum()) + lost,
             inside=int(self.inside.sum()),
             violation_minutes=int((outside > allowed).sum()),
             minute_requests=self.requests,
@@ -131,7 +144,12 @@ class Scorer:
 
 
 def judge(
-    chunks: Iterable[RequestBatch], profile: Profile, slo: Slo, fleet: Timeline, seed: int = 0
+    chunks: Iterable[RequestBatch],
+    profile: Profile,
+    slo: Slo,
+    fleet: Timeline,
+    seed: int = 0,
+    hopeless: float = np.inf,
 ) -> Score:
     """Run a trace through the kernel under a schedule.
 
@@ -143,11 +161,17 @@ def judge(
         The unit and what counts.
     fleet : Timeline
         Ready units from tick to tick; at least one, or requests wait for the next one.
+    hopeless : float
+        Give up once this many requests are outside or wait: a fleet that falls behind is no
+        candidate, and a queue of millions is slow. The requests that wait count as outside.
     """
     simulation = Simulation(profile, int(fleet.ready[0]), events=fleet.events, seed=seed)
     scorer = Scorer(slo, fleet.start_s, max(int(fleet.ready.size * fleet.tick_s / MINUTE_S), 1))
     for chunk in chunks:
-        scorer.add(simulation.run(chunk))
+        for begin in range(0, len(chunk), _PIECE):
+            scorer.add(simulation.run(rows_of(chunk, slice(begin, begin + _PIECE))))
+            if scorer.outside + simulation.unfinished > hopeless:
+                return scorer.score(0.0, lost=simulation.unfinished)
     nothing = np.zeros(0, np.int64)
     scorer.add(simulation.run(RequestBatch("", np.zeros(0), nothing, nothing), last=True))
     spans = simulation.spans()

@@ -48,6 +48,11 @@ class Trace:
             raise DataError("arrivals are not in order of time", "sort the log")
 
     @property
+    def jitter_s(self) -> float:
+        """How far a copy may lie from its original, seconds."""
+        return 0.0 if self.rate_scale == 1.0 else JITTER_S
+
+    @property
     def from_s(self) -> float:
         """First arrival of the log, epoch seconds."""
         return float(self.log.arrival_s[0])

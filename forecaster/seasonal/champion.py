@@ -12,7 +12,7 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import LEVELS, conformal_quantiles, interpolate_levels
-from forecaster.seasonal.correction import at_leads, fit_correction, residual_bank
+from forecaster.seasonal.correction import at_leads, fit_correction, residual_bank, shift
 from forecaster.seasonal.softlog import from_z
 from forecaster.seasonal.spread import fit_spread, spread_at
 
@@ -35,7 +35,7 @@ class Calibrated:
     scale : float
         The z scale of residuals.
     correction : tuple of tuple of float
-        Weights of the residual bank, [L][5]; all zero = uncorrected.
+        Weights of the signals, [L][6], see `correction.fit_correction`; all zero = uncorrected.
     quantiles : tuple of tuple of float
         Conformal errors in units of the spread, [L][len(LEVELS)].
     spread : tuple of tuple of float
@@ -95,7 +95,7 @@ def calibrate(verified: Verified, slot_s: float, corrected: bool = True) -> Cali
     residual = verified.residual
     leads = leads_in_slots(slot_s, residual.size)
     bank = residual_bank(residual, slot_s)
-    weights = fit_correction(residual, bank, leads)
+    weights = fit_correction(residual, bank, leads, verified.base_z)
     if not corrected:
         weights = np.zeros_like(weights)
     scale = verified.scale
@@ -121,13 +121,15 @@ def _forecast_z(
     verified: Verified, bank: FloatArray, weights: FloatArray, lead: int
 ) -> tuple[FloatArray, FloatArray]:
     """Corrected forecasts at one lead and their errors, on the z scale."""
-    shift = bank[:-lead] @ weights
-    return verified.base_z[lead:] + shift, verified.residual[lead:] - shift
+    base_z = verified.base_z
+    added = shift(weights, bank[:-lead], base_z[:-lead], base_z[lead:])
+    return base_z[lead:] + added, verified.residual[lead:] - added
 
 
 def corrected_quantiles(
     calibrated: Calibrated,
     base_z: FloatArray,
+    base_now_z: float,
     bank_row: FloatArray,
     horizons: FloatArray,
     levels: FloatArray,
@@ -138,6 +140,8 @@ def corrected_quantiles(
     ----------
     base_z : float64[H]
         Season on the calibration's z scale.
+    base_now_z : float
+        Season at the origin.
     bank_row : float64[5]
         Residual bank at the origin.
     horizons : float64[H]
@@ -152,7 +156,7 @@ def corrected_quantiles(
     """
     weights = at_leads(np.asarray(calibrated.correction), calibrated.leads, horizons)
     errors = at_leads(np.asarray(calibrated.quantiles), calibrated.leads, horizons)
-    centre = base_z + weights @ bank_row
+    centre = base_z + shift(weights, bank_row, np.array(base_now_z), base_z)
     scale = np.array(calibrated.scale)
     spread = at_leads(np.asarray(calibrated.spread), calibrated.leads, horizons)
     size = spread_at(spread, from_z(centre, scale), calibrated.scale)

@@ -33,13 +33,20 @@ def residual_bank(residual: FloatArray, slot_s: float) -> FloatArray:
     return bank
 
 
-def fit_correction(residual: FloatArray, bank: FloatArray, leads: tuple[int, ...]) -> FloatArray:
-    """Non-negative ridge weights from bank to the residual `lead` slots later, float64[L, 5]."""
-    weights = np.zeros((len(leads), bank.shape[1]))
+def fit_correction(
+    residual: FloatArray, bank: FloatArray, leads: tuple[int, ...], base_z: FloatArray
+) -> FloatArray:
+    """Non-negative ridge weights of the signals for the residual `lead` slots later, float64[L, 6].
+
+    The signals are the residual bank and the season's way from now to then, backwards: a weight of
+    1 on it (the most) and on the present residual is the last value, whatever the season says.
+    """
+    weights = np.zeros((len(leads), bank.shape[1] + 1))
     for row, lead in enumerate(leads):
         if lead >= residual.size:
             continue
-        target, X = residual[lead:], bank[:-lead]
+        target = residual[lead:]
+        X = np.column_stack([bank[:-lead], base_z[:-lead] - base_z[lead:]])
         seen = np.isfinite(target)
         if seen.sum() < 50:
             continue
@@ -47,7 +54,26 @@ def fit_correction(residual: FloatArray, bank: FloatArray, leads: tuple[int, ...
         # no weight below zero: more load now never lowers a forecast
         root = np.linalg.cholesky(X.T @ X + PENALTY * np.eye(X.shape[1])).T
         weights[row], _ = nnls(root, np.linalg.solve(root.T, X.T @ y))
+    weights[:, -1] = np.minimum(weights[:, -1], 1.0)
     return weights
+
+
+def shift(
+    weights: FloatArray, bank: FloatArray, base_now_z: FloatArray, base_z: FloatArray
+) -> FloatArray:
+    """What the correction adds to the season.
+
+    Parameters
+    ----------
+    weights : float64[6] or float64[n, 6]
+        From `fit_correction`, at the leads of `base_z`.
+    bank : float64[5] or float64[n, 5]
+        Residual bank at the origin.
+    base_now_z, base_z : float64[n]
+        The season at the origin and at the target, on the z scale.
+    """
+    carried = (weights[..., :-1] * bank).sum(axis=-1)
+    return np.asarray(carried + weights[..., -1] * (base_now_z - base_z))
 
 
 def at_leads(table: FloatArray, leads: tuple[int, ...], horizons: FloatArray) -> FloatArray:

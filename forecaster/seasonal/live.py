@@ -68,11 +68,15 @@ class LiveForecaster:
     def forecast(self, slots: int, levels: Sequence[float], made_s: float) -> QuantileForecast:
         """Quantiles of the arrival rate of the next `slots` slots."""
         horizons = np.arange(1, slots + 1)
-        base = self._season(horizons + self.y.size - self.fitted_at)
-        base_z = to_z(base, np.array(self.calibrated.scale))
+        known = self.y.size - self.fitted_at
+        base_z = to_z(self._season(horizons + known), np.array(self.calibrated.scale))
+        # right after a fit the season at the origin is that of its first slot to come
+        now = self._season(np.array([max(known, 1)]))
+        base_now_z = float(to_z(now, np.array(self.calibrated.scale))[0])
         counts = corrected_quantiles(
             self.calibrated,
             base_z,
+            base_now_z,
             self.bank,
             horizons.astype(float),
             np.asarray(levels, dtype=float),

@@ -12,7 +12,7 @@ from forecaster.domain.demand import FloatArray
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import interpolate_levels
 from forecaster.seasonal.champion import Calibrated, calibrate
-from forecaster.seasonal.correction import residual_bank
+from forecaster.seasonal.correction import residual_bank, shift
 from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.scores import coverage, pinball, wape
 from forecaster.seasonal.softlog import from_z
@@ -21,8 +21,11 @@ from forecaster.seasonal.spread import spread_at
 SCORE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """Pinball at the median and where capacity is bought."""
 
-POOL_MARGIN = 0.05
+POOL_MARGIN = 0.15
 """Who is to take the place of the pool must have this much less loss."""
+
+WAPE_MARGIN = 1.02
+"""A median may be this much worse than seasonal naive's where the whole distribution is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,16 @@ def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
     their errors, and to choose one of them by a hair is to choose noise.
 
-    The gate asks for less WAPE *and* less pinball than the better of yesterday and last week,
-    uncorrected, on the last fifth of the history (the fifth before it calibrated).
+    The gate asks for less pinball loss (what capacity is bought by) than the better of yesterday
+    and last week, uncorrected, and no more WAPE, on the last fifth of the history (the fifth before
+    it calibrated).
     """
     scores = tuple(_score(v, slot_s, corrected=True) for v in verified)
     naive_index = [i for i, v in enumerate(verified) if v.member in NAIVE]
     naives = {i: _score(verified[i], slot_s, corrected=False) for i in naive_index}
     best_naive = min(naives, key=lambda i: naives[i].pinball)
     bar = naives[best_naive]
-    better = [i for i, s in enumerate(scores) if s.wape < bar.wape and s.pinball < bar.pinball]
+    better = [i for i, score in enumerate(scores) if _beats(score, bar)]
     best = min(better or range(len(scores)), key=lambda i: scores[i].pinball * _handicap(scores[i]))
     crowned = bool(better)
     if crowned:
@@ -110,6 +114,10 @@ def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
     )
     plain = calibrate(verified[best_naive], slot_s, corrected=False)
     return Verdict(bar.member, False, reason, plain, bar, bar, scores)
+
+
+def _beats(score: MemberScore, bar: MemberScore) -> bool:
+    return score.pinball < bar.pinball and score.wape < WAPE_MARGIN * bar.wape
 
 
 def _handicap(score: MemberScore) -> float:
@@ -141,9 +149,11 @@ def _score_lead(
     """WAPE, pinballs and coverages of one lead over the scored half."""
     lead = learnt.leads[row]
     origins = np.arange(max(half - lead, 0), verified.residual.size - lead)
-    shift = bank[origins] @ np.asarray(learnt.correction[row])
+    base_z = verified.base_z
+    weights = np.asarray(learnt.correction[row])
+    added = shift(weights, bank[origins], base_z[origins], base_z[origins + lead])
     errors = interpolate_levels(np.asarray([learnt.quantiles[row]]), np.asarray(SCORE_LEVELS))[0]
-    centre = verified.base_z[origins + lead] + shift
+    centre = base_z[origins + lead] + added
     size = spread_at(
         np.asarray(learnt.spread[row]), from_z(centre, np.array(verified.scale)), verified.scale
     )

@@ -18,6 +18,8 @@ _ROUNDS = 3
 _OUTLIER = 9.0
 """Squared errors above this many times the model's are an incident, not noise."""
 _LEAST = 1e-4
+_LEVEL_LEAST = 0.5
+"""Below this many c (a tenth of the mean) errors are thought no smaller: silence is not certainty."""
 
 
 def fit_spread(error_z: FloatArray, level: FloatArray, scale: float) -> tuple[float, float]:
@@ -42,7 +44,7 @@ def fit_spread(error_z: FloatArray, level: FloatArray, scale: float) -> tuple[fl
     seen = np.isfinite(error_z) & (level > 0)
     if seen.sum() < 50:
         return 1.0, 0.0
-    y, square = level[seen], error_z[seen] ** 2
+    y, square = np.maximum(level[seen], _LEVEL_LEAST * scale), error_z[seen] ** 2
     columns = np.stack([y**2, y], axis=1) / (y[:, None] + scale) ** 2
     variance = np.full(y.size, max(float(np.median(square)) / 0.455, _LEAST))
     found = np.array([1.0, 0.0])
@@ -65,6 +67,6 @@ def spread_at(spread: FloatArray, level: FloatArray, scale: float) -> FloatArray
         (share, noise), one for all or one for each level.
     """
     share, noise = spread[..., 0], spread[..., 1]
-    y = np.maximum(level, 1e-3 * scale)
+    y = np.maximum(level, _LEVEL_LEAST * scale)
     variance = (share * y**2 + noise * y) / (y + scale) ** 2
     return np.asarray(np.sqrt(np.maximum(variance, _LEAST)))

@@ -10,7 +10,7 @@ from forecaster.seasonal.backtest import backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.calibration import conformal_quantiles
 from forecaster.seasonal.champion import Calibrated, calibrate
-from forecaster.seasonal.correction import fit_correction, residual_bank
+from forecaster.seasonal.correction import fit_correction, residual_bank, shift
 from forecaster.seasonal.live import LiveForecaster
 from forecaster.seasonal.pool import Pool, SmoothNaive
 from forecaster.seasonal.spread import fit_spread, spread_at
@@ -51,7 +51,8 @@ def test_correction_learns_how_a_deviation_fades() -> None:
     residual = np.zeros(4000)
     for t in range(1, residual.size):
         residual[t] = 0.9 * residual[t - 1] + 0.1 * rng.standard_normal()
-    weights = fit_correction(residual, residual_bank(residual, 300.0), (1, 8, 64)).sum(axis=1)
+    bank, season = residual_bank(residual, 300.0), np.zeros(4000)
+    weights = fit_correction(residual, bank, (1, 8, 64), season).sum(axis=1)
     assert 0.8 < weights[0] < 1.0
     assert weights[0] > weights[1] > abs(weights[2])
 
@@ -183,3 +184,17 @@ def test_pool_follows_who_was_right_lately() -> None:
     week = SmoothNaive(7 * 86_400).fit(y[:, None], calendar, np.ones((y.size, 1), bool))
     worse = week.quantiles(range(1, day + 1), (0.5,))[:, 0, 0]
     assert np.abs(found - truth).mean() < 0.3 * np.abs(worse - truth).mean()
+
+
+def test_correction_lets_go_of_a_season_that_is_none() -> None:
+    rng = np.random.default_rng(8)
+    actual = np.cumsum(0.05 * rng.standard_normal(6000))
+    season = 0.5 * rng.standard_normal(6000)  # noise that calls itself a season
+    residual = actual - season
+    (weights,) = fit_correction(residual, residual_bank(residual, 300.0), (6,), season)
+    assert weights[-1] > 0.6
+    assert 0.6 < weights[0] <= 1.1
+    found = season[6:] + shift(
+        weights, residual_bank(residual, 300.0)[:-6], season[:-6], season[6:]
+    )
+    assert np.abs(found - actual[6:]).mean() < 0.5 * np.abs(residual[6:]).mean()
