@@ -20,6 +20,7 @@ from forecaster.wiring.tables import Tables
 
 RATE_SCALE_MOST = 100_000.0
 DAYS_MOST = 400.0
+SEEDS = 1 << 31
 SPAN_DAYS_MOST = 1100.0
 """Loads are kept by ten seconds: three years are 150 MB."""
 Progress = Callable[[str, float], None]
@@ -64,8 +65,8 @@ class Order:
         ):
             if not 0 < value <= most:
                 raise SettingError(key, value, f"above 0, at most {most:g}")
-        if self.terms.seed < 0:
-            raise SettingError("--seed", self.terms.seed, "0 or more")
+        if not 0 <= self.terms.seed < SEEDS:
+            raise SettingError("--seed", self.terms.seed, f"0 to {SEEDS - 1}")
         if not self.policies:
             raise SettingError("--policies", "", f"among {', '.join(POLICIES)}", "name one or more")
         check_slo(self.terms.slo, self.terms.unit.profile)

@@ -213,6 +213,7 @@ def test_requests_of_the_store(
         (("--lead", "soon"), ("--lead", "soon")),
         (("--lead", "2d"), ("--lead", "2d")),
         (("--seed", -1), ("--seed", "-1")),
+        (("--seed", 2**70), ("--seed",)),
         (("--min-units", 5, "--max-units", 2), ("min_units", "max_units")),
         (("--step-units", 0), ("--step-units", "0")),
         (("--timezone", "Mars/Base"), ("--timezone", "Europe/Berlin")),
@@ -303,3 +304,17 @@ def test_too_little_history_names_the_days_that_can_be_scored(
     ran = replay(log, *UNIT, *SLO, "--policies", "tidegate", "--no-untuned")
     assert ran.code == 1
     assert "--days 0.9" in ran.error
+
+
+def test_too_few_units_miss_the_target_and_say_so(replay: Callable[..., Ran], log: Path) -> None:
+    hard = (*SMALL, "--rate-scale", 1000, "--max-units", 2, "--policies", "static-peak,hpa")
+    said = replay(log, *hard, "--format", "json").json
+    assert [values["reached"] for values in said["policies"].values()] == [False, False]
+    assert all(values["attainment"] < 0.99 for values in said["policies"].values())
+    assert "missed" in replay(log, *hard).out
+
+
+def test_the_least_may_be_no_unit_at_all(replay: Callable[..., Ran], log: Path) -> None:
+    ran = replay(log, *SMALL, "--min-units", 0, *FEW, "--format", "json")
+    assert ran.code == 0, ran.err
+    assert all(values["reached"] for values in ran.json["policies"].values())

@@ -262,3 +262,16 @@ def test_a_giant_a_gap_of_a_day_and_requests_without_tokens_are_judged(
     for entry in found.entries.values():
         assert entry.score.requests > 0
         assert 0.9 < entry.score.attainment <= 1, entry.name
+
+
+def test_progress_rises_from_nothing_to_all(
+    log: RequestBatch, order: Order, tables: Tables
+) -> None:
+    told: list[tuple[str, float]] = []
+    few = replace(order, policies=("static-peak", "hpa"), untuned=False)
+    play(log, few, tables, lambda name, share: told.append((name, share)))
+    shares = [share for _, share in told]
+    assert shares[0] == 0.0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert {"static-peak", "hpa"} <= {name for name, _ in told}
