@@ -185,10 +185,10 @@ def order_of(settings: Settings, asked: dict[str, Any], lead: str, days: float, 
         unit,
         checked.slo,
         seconds("--lead", lead, 0.0, DAY_S) if lead else unit.lead_time_s,
-        days,
-        checked.limits,
-        checked.calendar,
-        seed,
+        days=days,
+        limits=checked.limits,
+        calendar=checked.calendar,
+        seed=seed,
     )
     return Order(terms)
 

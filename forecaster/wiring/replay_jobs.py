@@ -202,10 +202,10 @@ def order_of(wish: ReplayWish, service: Service, unit: UnitType) -> Order:
         unit,
         replace(service.slo, **slo),
         unit.lead_time_s if wish.lead_s is None else wish.lead_s,
-        wish.days,
-        service.limits,
-        service.calendar,
-        wish.seed,
+        days=wish.days,
+        limits=service.limits,
+        calendar=service.calendar,
+        seed=wish.seed,
     )
     scale = wish.rate_scale or 1 / service.log_sample
     return Order(terms, scale, wish.policies or POLICIES, wish.untuned).checked()
