@@ -23,7 +23,7 @@ _EDGES = np.concatenate([_BODY, _TAIL, [1.0]])
 NODES = (_EDGES[1:] + _EDGES[:-1]) / 2
 """Levels at which the distribution is evaluated: even in the body, dense in the tail that violates."""
 WEIGHTS = np.diff(_EDGES)
-_GRID_STEPS = 1.01
+_GRID_STEPS = 1.02
 """Ratio of two loads of the grid on which a curve is tabulated."""
 _LEAST = 1e-9
 

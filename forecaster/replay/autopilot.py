@@ -26,7 +26,7 @@ HORIZON_S = 4 * 3600.0
 """How far a tick plans: beyond it nothing changes what is ordered now."""
 VERIFIED_DAYS = 7
 """Days of verified forecasts that set the price of a violation."""
-SEEN_MOST = 1.5
+SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
 CHURN_S = 120.0
 """Unit-seconds that an order is thought to cost beside the warm-up: each one is a risk."""
@@ -105,6 +105,8 @@ class Autopilot:
         foreseen = expected_outside_rps(self._rates[:, lead], self._levels, self._grid)[0]
         self.price_s = _prices(scene, self._grid, foreseen, tape.before)
         self._rates = self._rates[tape.before :]
+        week = scene.loads.slot_erl[: scene.first // _SLOT_TICKS][-7 * round(DAY_S / SLOT_S) :]
+        self._peak = int(scene.need(np.array([np.nanmax(week, initial=0.0)]))[0])
 
     def units(self, knob: float) -> IntArray:
         """Ready and warming units after each tick."""
@@ -173,7 +175,13 @@ class Autopilot:
             by_minute(outside), costs, present, step=limits.step_units,
             least=limits.min_units, most=limits.max_units,
         )  # fmt: skip
-        return due(plan, scene.lead_ticks, present)
+        return due(self._elastic(plan), scene.lead_ticks, present)
+
+    def _elastic(self, plan: IntArray) -> IntArray:
+        """hold = need + (1 - e) x (peak - need), rounded up; the peak is that of the week before."""
+        step = self.scene.limits.step_units
+        more = (1.0 - self.scene.elasticity) * np.maximum(self._peak - plan, 0)
+        return plan + np.ceil(more / step - 1e-9).astype(np.int64) * step
 
 
 class Feed:

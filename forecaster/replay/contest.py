@@ -50,6 +50,9 @@ HALF_LIVES_S = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
 HOLDS_S = (0.0, 600.0, 1800.0, 3600.0)
 KNOBS = (0.2, 20.0)
 """Range of a rule's factor on the load."""
+USUAL = 0.98
+"""Work beyond this quantile of the requests counts as at it: giants come by chance, one at a time,
+and load a unit, not the fleet. As a measure of the tide their work is noise."""
 _KEEP_ROWS = 30_000_000
 """A scored window up to this many requests is kept in memory between runs of the kernel."""
 
@@ -76,6 +79,7 @@ class Terms:
     days: float = 3.0
     limits: Limits = field(default_factory=lambda: Limits(1, 4096, 1))
     calendar: CalendarSpec = field(default_factory=CalendarSpec)
+    elasticity: float = 1.0
     seed: int = 0
 
 
@@ -178,16 +182,18 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
     first, ticks, start_s = scored_window(trace, terms.days)
     lengths = lengths_of(trace, training_rows(trace, start_s))
     work_s = request_work_s(*lengths, terms.unit.profile)
-    loads = measure_loads(trace, terms.unit)
+    usual_s = float(np.quantile(work_s, USUAL))
+    loads = measure_loads(trace, terms.unit, usual_s)
     question = Question(
         terms.unit, terms.slo, mix_of(lengths), round(dispersion_of(trace, start_s), 2)
     )
     busiest = float(loads.minute_erl.max())
     units = int(np.clip(np.ceil(busiest * 4) + 8, 16, terms.limits.max_units))
     table = table_of(question, units, lengths)
+    mean_s = float(np.minimum(work_s, usual_s).mean())
     scene = Scene(
-        trace, loads, first, ticks, terms.unit, table, float(work_s.mean()), terms.lead_s, terms.limits,
-        terms.calendar,
+        trace, loads, first, ticks, terms.unit, table, mean_s, terms.lead_s, terms.limits,
+        terms.calendar, terms.elasticity,
     )  # fmt: skip
     return learnt(scene, lambda past, fleet: Court(past, terms).candidate(fleet))
 

@@ -15,14 +15,15 @@ from forecaster.replay.timeline import Timeline, timeline
 
 TOLERANCE = 0.03
 """A policy may keep the target with this share of the error budget unspent."""
-_CLOSE = 1.002
+_CLOSE = 1.004
 """Two knobs this close are one."""
-_JUDGED_MOST = 8
+_JUDGED_MOST = 9
+_STEP = 1.03
 _FAR = 1.2
 """The table is corrected by a factor of exp(1.2) at most each time."""
 HOPELESS = 6.0
 """A fleet with this many times the allowed share outside is not played to the end."""
-_BISECTIONS = 16
+_BISECTIONS = 12
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def match(
 ) -> Matched:
     """Find the least knob whose schedule keeps the target in the kernel.
 
-    The table foresees where that is; the kernel judges; the difference corrects what the table is
-    asked next. Kernel verdicts bracket the answer, so a wrong table costs runs and not truth.
+    The table foresees where that is, corrected by what the kernel says of its last guess; once the
+    kernel's verdicts bracket the answer they are interpolated. A wrong table costs runs, not truth.
 
     Parameters
     ----------
@@ -82,37 +83,54 @@ def match(
         The kernel's verdict on a fleet.
     """
     allowed = 1 - scene.table.question.slo.attainment
-    low, high = knobs
+    wanted = math.log(allowed * (1 - tolerance / 2))
     aimed = math.log(allowed)
+    missed: tuple[float, float] | None = None  # (log knob, log share outside), the target not kept
+    kept: tuple[float, float] | None = None
     best: tuple[float, Timeline, Score] | None = None
-    judged = 0
-    knob = _foreseen(units, scene, minute_requests, low, high, allowed)
-    while True:
+    knob = _foreseen(units, scene, minute_requests, *knobs, allowed)
+    for judged in range(1, _JUDGED_MOST + 1):
         fleet = timeline(units(knob), scene.start_s, TICK_S, scene.lead_s)
         score = judge(fleet)
-        judged += 1
         outside = 1 - score.attainment
+        found = (math.log(knob), math.log(max(outside, allowed / 50)))
         if outside <= allowed:
-            best, high = (knob, fleet, score), knob
-            if outside >= allowed * (1 - tolerance):
+            best, kept = (knob, fleet, score), found
+            if outside >= allowed * (1 - tolerance) or knob <= knobs[0] * _CLOSE:
                 break
         else:
-            low = knob
-            if knob >= knobs[1]:
+            missed = found
+            if knob >= knobs[1] / _CLOSE:
                 return Matched(knob, fleet, score, False, judged)
-        if judged >= _JUDGED_MOST or high / low < _CLOSE:
-            break
-        missed = math.log(allowed * (1 - tolerance / 2)) - math.log(max(outside, allowed / 20))
-        aimed += min(max(missed, -_FAR), _FAR)
-        wanted = min(math.exp(aimed), 0.99)
-        knob = _foreseen(units, scene, minute_requests, low, high, wanted)
-        if not low * math.sqrt(_CLOSE) < knob < high / math.sqrt(_CLOSE):
-            knob = math.sqrt(low * high)
-    if best is None:
-        fleet = timeline(units(high), scene.start_s, TICK_S, scene.lead_s)
-        score = judge(fleet)
-        return Matched(high, fleet, score, 1 - score.attainment <= allowed, judged + 1)
-    return Matched(*best, True, judged)
+        if missed is not None and kept is not None:
+            if kept[0] - missed[0] < math.log(_CLOSE):
+                break
+            knob = math.exp(_between(missed, kept, wanted))
+            continue
+        aimed += min(max(wanted - found[1], -_FAR), _FAR)
+        low = knobs[0] if missed is None else math.exp(missed[0])
+        high = knobs[1] if kept is None else math.exp(kept[0])
+        share = min(math.exp(aimed), 0.99)
+        foreseen_knob = _foreseen(units, scene, minute_requests, low, high, share)
+        # the table may not see what the kernel does: go on at least this far
+        knob = (
+            min(max(foreseen_knob, knob * _STEP), knobs[1])
+            if kept is None
+            else max(min(foreseen_knob, knob / _STEP), knobs[0])
+        )
+    if best is not None:
+        return Matched(*best, True, judged)
+    fleet = timeline(units(knobs[1]), scene.start_s, TICK_S, scene.lead_s)
+    score = judge(fleet)
+    return Matched(knobs[1], fleet, score, 1 - score.attainment <= allowed, judged + 1)
+
+
+def _between(missed: tuple[float, float], kept: tuple[float, float], wanted: float) -> float:
+    """Log knob where the share outside is wanted, linear between two verdicts, well inside them."""
+    width = kept[0] - missed[0]
+    drop = missed[1] - kept[1]
+    part = (missed[1] - wanted) / drop if drop > 0 else 0.5
+    return missed[0] + width * min(max(part, 0.15), 0.85)
 
 
 def _foreseen(

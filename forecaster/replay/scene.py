@@ -74,6 +74,8 @@ class Scene:
         Mean work of one request before the scored window: the table's rates are loads / work_s.
     lead_s : float
         From the order to a unit that answers.
+    elasticity : float
+        Of Tidegate's plans, 0..1; the rivals have none.
     """
 
     trace: Trace
@@ -86,6 +88,7 @@ class Scene:
     lead_s: float
     limits: Limits
     calendar: CalendarSpec
+    elasticity: float = 1.0
 
     @property
     def start_s(self) -> float:
@@ -130,14 +133,15 @@ class Scene:
         return np.asarray(np.clip(stepped, self.limits.min_units, self.limits.max_units), np.int64)
 
 
-def measure_loads(trace: Trace, unit: UnitType) -> Loads:
-    """Bin the whole trace; memory is that of one piece."""
+def measure_loads(trace: Trace, unit: UnitType, most_work_s: float = np.inf) -> Loads:
+    """Bin the whole trace; memory is that of one piece. A request counts `most_work_s` at most."""
     start_s, slots = grid_of(trace)
     bins = slots * round(SLOT_S / FINE_S)
     work, arrivals = np.zeros(bins), np.zeros(bins)
     for piece in trace.unsorted(-np.inf, np.inf):
         at = np.clip(((piece.arrival_s - start_s) / FINE_S).astype(np.int64), 0, bins - 1)
         each = request_work_s(piece.prompt_tokens, piece.output_tokens, unit.profile)
+        each = np.minimum(each, most_work_s)
         work += np.bincount(at, each, minlength=bins)
         arrivals += np.bincount(at, minlength=bins)
     return Loads(start_s, work / FINE_S, arrivals)
