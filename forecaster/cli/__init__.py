@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -14,8 +15,21 @@ from forecaster.domain.errors import SettingError, TidegateError
 
 __all__ = ["app", "main"]
 
-MODULES = ("run", "ingest", "retrain", "forecast", "size", "plan", "replay", "units", "config")
+MODULES = (
+    "run",
+    "ingest",
+    "retrain",
+    "forecast",
+    "size",
+    "plan",
+    "replay",
+    "frontier",
+    "units",
+    "config",
+)
 MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units"}
+LISTS = ("--quantile", "--elasticities", "--targets")
+"""Options that take several numbers: after one name, or with the name repeated."""
 
 
 def main() -> None:
@@ -28,7 +42,7 @@ def main() -> None:
     for module in [name for name in named if name in MODULES] or MODULES:
         importlib.import_module(f"forecaster.cli.{module}")
     try:
-        code = app(standalone_mode=False)
+        code = app(repeated(sys.argv[1:]), standalone_mode=False)
     except SettingError as error:
         fail(str(error), 2)
     except TidegateError as error:
@@ -43,3 +57,34 @@ def main() -> None:
             raise
         fail(f"{usage()}; see `tidegate --help`", 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def repeated(words: Sequence[str]) -> list[str]:
+    """The words with the name of a list option before each of its numbers, as the parser wants it.
+
+    Examples
+    --------
+    >>> repeated(["forecast", "chat", "--quantile", "0.5", "0.9", "--horizon", "6"])
+    ['forecast', 'chat', '--quantile', '0.5', '--quantile', '0.9', '--horizon', '6']
+    """
+    out: list[str] = []
+    name, given = "", False
+    for word in words:
+        if word in LISTS:
+            name, given = word, False
+        elif name and _number(word):
+            if given:
+                out.append(name)
+            given = True
+        else:
+            name = ""
+        out.append(word)
+    return out
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

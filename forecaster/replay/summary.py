@@ -141,18 +141,26 @@ def as_dict(contest: Contest, log: ReadLog | None, facts: Mapping[str, Any]) -> 
         **facts,
         "version": __version__,
     }
-    if log is not None and log.report is not None:
-        document["log"] = {
-            "rows": log.report.rows,
-            "accepted": log.report.accepted,
-            "rejected": log.report.rejected,
-            "rejects_by_reason": dict(log.report.rejects_by_reason),
-            "other_services": log.others,
-            "first": iso(float(log.requests.arrival_s[0])),
-            "last": iso(float(log.requests.arrival_s[-1])),
-        }
+    if log is not None:
+        document |= log_dict(log)
     plain: dict[str, Any] = finite(document)
     return plain
+
+
+def log_dict(log: ReadLog) -> dict[str, Any]:
+    """What JSON says about the log that was read, under ``log``; nothing for rows of a store."""
+    if log.report is None:
+        return {}
+    said = {
+        "rows": log.report.rows,
+        "accepted": log.report.accepted,
+        "rejected": log.report.rejected,
+        "rejects_by_reason": dict(log.report.rejects_by_reason),
+        "other_services": log.others,
+        "first": iso(float(log.requests.arrival_s[0])),
+        "last": iso(float(log.requests.arrival_s[-1])),
+    }
+    return {"log": said}
 
 
 def schedule_name(policies: Sequence[str], untuned: bool, name: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from forecaster.domain.demand import IntArray, RequestBatch
 from forecaster.domain.errors import DataError, SettingError, TooLittleHistoryError
 from forecaster.domain.profile import UnitType
 from forecaster.replay.contest import POLICIES, Contest, Court, Terms, check_policies, set_scene
+from forecaster.replay.frontier import Frontier, check_settings, frontier
 from forecaster.replay.scene import DAY_S, SLOT_S
 from forecaster.replay.summary import skipped
 from forecaster.replay.trace import Trace
@@ -91,6 +92,61 @@ def play(
         When no number of units keeps the SLO.
     """
     order = order.checked()
+    court = set_court(requests, order, tables, progress, _weighted(order, progress))
+    try:
+        contest = court.play(order.policies, order.untuned)
+    except TooLittleHistoryError as error:
+        raise too_little(
+            error, court.scene.trace, order.terms.days, "leave tidegate out of --policies"
+        ) from error
+    if not contest.entries:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped(contest).items())
+        raise DataError(f"not one policy could be played ({why})", "replay a longer log")
+    return contest
+
+
+def play_frontier(
+    requests: RequestBatch,
+    order: Order,
+    tables: Tables,
+    settings: tuple[Sequence[float], Sequence[float]],
+    progress: Progress = lambda name, share: None,
+) -> Frontier:
+    """Play every setting, elasticities and targets, on a log.
+
+    Raises
+    ------
+    SettingError, DataError, SloInfeasibleError
+        As `play` does.
+    """
+    order = order.checked()
+    elasticities, targets = check_settings(*settings)
+
+    def told(name: str, share: float) -> None:
+        progress(name, _SIZING_SHARE + (1 - _SIZING_SHARE) * share)
+
+    court = set_court(requests, order, tables, progress, told)
+    try:
+        return frontier(court, elasticities, targets, told)
+    except TooLittleHistoryError as error:
+        raise too_little(error, court.scene.trace, order.terms.days) from error
+
+
+def set_court(
+    requests: RequestBatch, order: Order, tables: Tables, progress: Progress, played: Progress
+) -> Court:
+    """Refuse what cannot be answered, size the tier, and open the court on the scored window.
+
+    Parameters
+    ----------
+    progress, played : callable
+        Told of the sizing, and by the court of what is played.
+
+    Raises
+    ------
+    DataError, SloInfeasibleError
+        As `play` does.
+    """
     check_span(requests)
     check_tokens(requests, order.terms.unit)
     trace = Trace(requests, order.rate_scale, order.terms.seed)
@@ -102,21 +158,15 @@ def play(
         return tables.table(question, units, lengths, built)
 
     progress("measuring the log", 0.0)
-    scene = set_scene(trace, order.terms, table_of)
-    court = Court(scene, order.terms, _weighted(order, progress))
+    court = Court(set_scene(trace, order.terms, table_of), order.terms, played)
     if not court.minute_requests.sum():
         raise DataError("the scored window has no requests", "raise --days")
-    try:
-        contest = court.play(order.policies, order.untuned)
-    except TooLittleHistoryError as error:
-        raise too_little(error, trace, order.terms.days) from error
-    if not contest.entries:
-        why = "; ".join(f"{name}: {reason}" for name, reason in skipped(contest).items())
-        raise DataError(f"not one policy could be played ({why})", "replay a longer log")
-    return contest
+    return court
 
 
-def too_little(error: TooLittleHistoryError, trace: Trace, days: float) -> DataError:
+def too_little(
+    error: TooLittleHistoryError, trace: Trace, days: float, otherwise: str = ""
+) -> DataError:
     """Say how many days can be scored instead."""
     have_days = (trace.to_s - trace.from_s) / DAY_S
     left = np.floor(10 * (have_days - error.need_s / DAY_S)) / 10
@@ -124,7 +174,7 @@ def too_little(error: TooLittleHistoryError, trace: Trace, days: float) -> DataE
     return DataError(
         f"Tidegate learns from {error.need_s / DAY_S:g} days before the scored window:"
         f" the log has {have_days:.1f} days and --days {days:g} are scored",
-        f"{remedy}, or leave tidegate out of --policies",
+        f"{remedy}, or {otherwise}" if otherwise else remedy,
     )
 
 
