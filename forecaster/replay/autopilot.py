@@ -24,6 +24,8 @@ MEMBERS = ("pool",)
 """Who is trained anew at every midnight of the replay; the naives are always in."""
 HORIZON_S = 4 * 3600.0
 """How far a tick plans: beyond it nothing changes what is ordered now."""
+BUSY_ARRIVALS = 20
+"""A slot that had more the day before is silent, not idle, when it has none."""
 VERIFIED_DAYS = 7
 """Days of verified forecasts that set the price of a violation."""
 SEEN_MOST = 1.25
@@ -59,16 +61,26 @@ def record(scene: Scene, members: Sequence[str] = MEMBERS) -> Tape:
     before = max(min(scored - round(MIN_HISTORY_DAYS * day), 3 * day), 0)
     first, count = scored - before, scene.ticks // _SLOT_TICKS + before
     slots = int((HORIZON_S + scene.lead_s) // SLOT_S) + 2
-    load = scene.loads.slot_erl
+    load = scene.loads.fine_erl.reshape(-1, round(SLOT_S / FINE_S)).mean(axis=1)
     tape = np.empty((count, slots, len(LEVELS)))
     live: LiveForecaster | None = None
     for k in range(count):
         at = first + k
         if live is None or (scene.loads.start_s + at * SLOT_S) % DAY_S == 0:
-            live = _trained(scene, load[:at], members)
+            live = _trained(scene, scene.loads.known(at), members)
         tape[k] = live.forecast(slots, LEVELS, 0.0).arrival_rate_rps * SLOT_S
-        live.advance(load[at : at + 1])
+        live.advance(np.array([np.nan if _silent(scene, at) else load[at]]))
     return Tape(LEVELS, np.maximum(tape, 1e-9), before)
+
+
+def _silent(scene: Scene, slot: int) -> bool:
+    """Whether an empty slot was busy the day before: silence, as far as one knows by then."""
+    per_slot = round(SLOT_S / FINE_S)
+    yesterday = slot - round(DAY_S / SLOT_S)
+    arrivals = scene.loads.arrivals
+    if arrivals[slot * per_slot : (slot + 1) * per_slot].any() or yesterday < 0:
+        return False
+    return bool(arrivals[yesterday * per_slot : (yesterday + 1) * per_slot].sum() > BUSY_ARRIVALS)
 
 
 def _trained(scene: Scene, load: FloatArray, members: Sequence[str]) -> LiveForecaster:

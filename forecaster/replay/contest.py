@@ -173,7 +173,7 @@ def check_policies(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if name not in POLICIES:
-            raise SettingError("policies", name, f"among {', '.join(POLICIES)}", "check the name")
+            raise SettingError("--policies", name, f"among {', '.join(POLICIES)}", "check the name")
     return tuple(name for name in POLICIES if name in names)
 
 

@@ -137,7 +137,7 @@ def knative(scene: Scene, knob: float) -> IntArray:
         wish = max(current, int(fast), int(slow)) if i < panic_until else int(slow)
         current = int(scene.within(np.array([wish]))[0])
         out[i] = current
-    return out[per_tick - 1 :: per_tick]  # what stands at the end of the minute is ordered
+    return out[::per_tick]  # what it wants at the beginning of the minute is ordered
 
 
 def tide_clairvoyant(scene: Scene, knob: float) -> IntArray:

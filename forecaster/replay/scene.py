@@ -52,9 +52,14 @@ class Loads:
     @cached_property
     def slot_erl(self) -> FloatArray:
         """Offered load per slot of five minutes, float64[S]; NaN where the log was silent."""
+        return self.known(self.fine_erl.size)
+
+    def known(self, slots: int) -> FloatArray:
+        """Offered load of the first slots as it was known at their end: silence by their own habit."""
         per_slot = round(SLOT_S / FINE_S)
-        load = self.fine_erl.reshape(-1, per_slot).mean(axis=1)
-        arrivals = self.arrivals.reshape(-1, per_slot).sum(axis=1)
+        fine = slice(0, slots * per_slot)
+        load = self.fine_erl[fine].reshape(-1, per_slot).mean(axis=1)
+        arrivals = self.arrivals[fine].reshape(-1, per_slot).sum(axis=1)
         return np.where(missing_slots(arrivals, self.start_s, SLOT_S), np.nan, load)
 
 
