@@ -306,3 +306,31 @@ def _quantile(
         else:
             high = middle
     return high
+
+
+def one_fewer(question: Question, rate_rps: float, units: int) -> str:
+    """What one unit fewer would do at this load, one clause, by the formulas.
+
+    Examples
+    --------
+    >>> from forecaster.domain.profile import GenerativeProfile
+    >>> unit = UnitType("u", GenerativeProfile(0.03, 2e-4, 0.0, 9e-5, max_batch=64))
+    >>> asked = Question(unit, Slo(tpot_p99_s=0.08), TokenMix.of(1000, 200))
+    >>> one_fewer(asked, 10.0, 3)
+    'with 2 the queue would grow without end'
+    """
+    if units <= 1:
+        return "one unit is the least"
+    fewer = units - 1
+    parts = violations(question, max(rate_rps, EMPTY_RPS), fewer)
+    worst = max(parts, key=lambda part: parts[part])
+    if worst is Binding.STABILITY:
+        return f"with {fewer} the queue would grow without end"
+    slo = question.slo
+    bounds = {Binding.TTFT: slo.ttft_p99_s, Binding.TPOT: slo.tpot_p99_s}
+    bound = bounds.get(worst, slo.latency_p99_s)
+    name = {Binding.TTFT: "TTFT", Binding.TPOT: "TPOT"}.get(worst, "latency")
+    p99_s = _quantile(question, rate_rps, fewer, worst, 0.99)
+    if bound is not None and p99_s > bound:
+        return f"with {fewer} the p99 {name} would be {p99_s:.3g} s, SLO {bound:g} s"
+    return f"with {fewer} {parts[worst]:.2%} of the requests would be outside, most by their {name}"

@@ -58,7 +58,8 @@ def explain_command(
     """
     query = f"?at_s={at}" if at is not None else ""
     found = ask(load_settings(config), url, f"/v1/services/{service}/explain{query}")
-    emit(found, form, found["why"] or "nothing was decided at that moment")
+    said = "\n".join(line for line in (found["why"], found.get("because")) if line)
+    emit(found, form, said or "nothing was decided at that moment")
 
 
 def ask(settings: Settings, url: str | None, path: str) -> Any:

@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from forecaster.capacity.sizing import one_fewer
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import DataError, ModelError
 from forecaster.domain.forecast import QuantileForecast
-from forecaster.domain.plan import TideTable
+from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
+from forecaster.planning.because import because
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.ledger import counts_at, ledger
 from forecaster.planning.tide import rounded
 from forecaster.store import Store
+from forecaster.store.rows import DecisionRow
 
 DAY_S = 86_400.0
 LOOK_BACK_S = 30 * DAY_S
@@ -136,7 +139,20 @@ class Board:
             "slot": asdict(slot) if slot else None,
             "entry": asdict(row) if row else None,
             "why": row.output.get("explanation", "") if row else "",
+            "because": self._because(pilot, slot, row) if slot and row else "",
         }
+
+    def _because(self, pilot: Pilot, slot: SlotPlan, row: DecisionRow) -> str:
+        """The counterfactual of the slot for which the decision was made."""
+        table = pilot.state.table
+        if pilot.question is None or table is None:
+            return ""
+        due = table.at(float(row.output.get("needed_s", slot.start_s)))
+        rate = due.arrival_rate_rps / pilot.steering.believed
+        fewer = one_fewer(pilot.question, rate, due.need_units)
+        ordered_s = row.at_s if row.ordered else None
+        zone = pilot.service.calendar.timezone
+        return because(due, fewer, ordered_s, table.lead_time_s, zone)
 
     def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
         """The last decisions that changed something, newest first."""

@@ -147,11 +147,14 @@ def test_a_moment_is_explained_by_the_decision_in_force_with_its_inputs(
     assert now["entry"]["inputs"]["kind"] == "tick"  # not the plan that was journalled after it
     assert {"fleet", "policy", "plan_id", "now_s"} <= now["entry"]["inputs"].keys()
     assert now["slot"]["hold_units"] >= now["slot"]["need_units"]
+    assert now["because"].split(" units at ")[0].isdigit()
+    assert "lead p90" in now["because"]
+    assert "with " in now["because"] or "one unit is the least" in now["because"]
     first = noon.pilot.state.recent[0]
     then = api.get(path, params={"at_s": first.at_s + 1.0}).json()
     assert then["why"] == first.explanation
     before = api.get(path, params={"at_s": 1000.0}).json()
-    assert (before["entry"], before["why"]) == (None, "")
+    assert (before["entry"], before["why"], before["because"]) == (None, "", "")
 
 
 def test_the_picture_has_one_time_axis(api: httpx.Client, noon: World) -> None:
