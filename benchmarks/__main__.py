@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import forecast, sizing
+from benchmarks import forecast, replay, sizing, splitwise
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
@@ -35,6 +35,12 @@ def main() -> None:
         parts += [ingest(), forecast.markdown()]
     else:
         print(f"no traces at {forecast.TRACES}: ingest and forecast are not measured")
+    if replay.results():
+        parts.append(replay.markdown())
+    else:
+        print("no contest was played: run `python -m benchmarks.replay` first")
+    if splitwise.SOURCE.exists():
+        parts.append(splitwise.markdown())
     parts.append(sizing.markdown())
     for name in ("kernel", "formulas"):
         done = subprocess.run(

@@ -32,7 +32,7 @@ RESULTS = CACHE / "replay.jsonl"
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
-def play(case: Case, done: set[tuple[str, float]]) -> None:
+def play(case: Case, done: set[tuple[str, float]], policies: tuple[str, ...]) -> None:
     """Play the leads of a case that are missing."""
     leads = [lead for lead in LEADS_S if (case.name, lead) not in done]
     if not leads:
@@ -48,7 +48,7 @@ def play(case: Case, done: set[tuple[str, float]]) -> None:
         court = Court(replace(scene, lead_s=lead), replace(terms, lead_s=lead))
         court._kept = kept
         begin = time.perf_counter()
-        result = court.play(POLICIES).to_dict()
+        result = court.play(policies).to_dict()
         kept = court._kept
         result |= {"case": case.name, "scene_s": scene_s, "seconds": time.perf_counter() - begin}
         with RESULTS.open("a") as out:
@@ -79,18 +79,16 @@ def markdown() -> str:
     ]
     for row in sorted(rows, key=lambda row: (row["lead_s"], row["case"])):
         p = row["policies"]
+        shown = ("tidegate", "smoothed", "seasonal-naive", "mean-planner", "hpa", "static-peak")
         cells = [
             f"{p[name]['vs_tide_clairvoyant']:.3f}" + ("" if p[name]["reached"] else "!")
-            for name in (
-                "tidegate",
-                "smoothed",
-                "seasonal-naive",
-                "mean-planner",
-                "hpa",
-                "static-peak",
-            )
+            if name in p
+            else "-"
+            for name in shown
         ]
-        orders = "/".join(str(p[n]["actions"]) for n in ("tidegate", "tide-clairvoyant", "hpa"))
+        orders = " / ".join(
+            str(p[n]["actions"]) if n in p else "-" for n in ("tidegate", "tide-clairvoyant", "hpa")
+        )
         live = p["tidegate"]["untuned"]
         lines.append(
             f"| {row['case']} | {row['lead_s']:.0f} | "
@@ -114,6 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--policies", nargs="*", default=list(POLICIES))
     options = parser.parse_args()
     if not TRACES.is_dir():
         print(f"the real traces are not at {TRACES}", file=sys.stderr)
@@ -121,7 +120,7 @@ def main() -> int:
     done = {(row["case"], row["lead_s"]) for row in results()}
     for case in cases(tuple(options.seeds)):
         if not options.only or any(case.name.startswith(name) for name in options.only):
-            play(case, done)
+            play(case, done, tuple(options.policies))
     print(markdown())
     return 0
 
