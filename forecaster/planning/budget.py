@@ -47,4 +47,4 @@ def load_factor(
     if budget <= 0:
         return 1.0
     overspent = (outside - allowed_share * requests) / budget
-    return min(max(math.exp(GAIN * overspent), LEAST), MOST)
+    return max(math.exp(min(GAIN * overspent, math.log(MOST))), LEAST)

@@ -21,8 +21,6 @@ import numpy.typing as npt
 from forecaster.domain.demand import FloatArray
 
 UnitArray = npt.NDArray[np.int64]
-FORCE = 1e18
-"""A price that nobody pays: floors and ceilings."""
 _SAVED_LEAST = 1e-4
 """Requests/s: a unit that saves less is not worth any price."""
 
@@ -44,7 +42,9 @@ class Costs:
     lead_slots : int
         Slots before a unit that is ordered now answers.
     least_on_slots : int
-        A unit is kept at least this long once it is ready (minimum billing time).
+        A unit is kept at least this long once it is ready (minimum billing time). Above 1 each
+        layer is still at its own optimum, but in rare cases a layer is on while the one below it is
+        off: then the sum is a little dearer than the best schedule of all.
     """
 
     slot_s: float
@@ -173,8 +173,12 @@ def schedule(
     number = np.arange(1, layers + 1) * step
     floor = np.broadcast_to(np.asarray(least), slots)[:, None]
     ceiling = np.broadcast_to(np.asarray(size - 1 if most is None else most), slots)[:, None]
-    run_cost = np.where(number - step < floor, run_cost - FORCE, run_cost)
-    run_cost = np.where(number > ceiling, FORCE, run_cost)
+    # floors and ceilings: a price above all that a layer can ever cost, and no more than that, so
+    # that the other slots' costs are not lost beside it
+    changes = (slots + 1) * step * (costs.start_s + costs.stop_s)
+    force = 1.0 + changes + np.abs(run_cost).sum(axis=0)
+    forbidden = number > ceiling
+    run_cost = run_cost + force * forbidden - force * ((number - step < floor) & ~forbidden)
     held = np.zeros(layers, np.int64)
     if held_slots is not None:
         held[: min(held_slots.size, layers)] = held_slots[:layers]
