@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import forecast, replay, sizing, splitwise
+from benchmarks import forecast, planning, replay, sizing, splitwise
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
@@ -41,7 +41,7 @@ def main() -> None:
         print("no contest was played: run `python -m benchmarks.replay` first")
     if splitwise.SOURCE.exists():
         parts.append(splitwise.markdown())
-    parts.append(sizing.markdown())
+    parts += [sizing.markdown(), planning.markdown()]
     for name in ("kernel", "formulas"):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True, check=True

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.tables import SizingTable
@@ -211,13 +212,14 @@ class Court:
         """Play the policies, one after the other."""
         entries: dict[str, Entry] = {}
         names = check_policies(names)
-        for i, name in enumerate(names):
-            self.progress(name, i / len(names))
-            entries[name] = self._entry(name)
         live = None
-        if untuned and "tidegate" in names:
-            self.progress("tidegate, untuned", (len(names) - 0.5) / len(names))
-            live = self.untuned()
+        with threadpool_limits(limits=1):  # many small products: threads would only wait for each other
+            for i, name in enumerate(names):
+                self.progress(name, i / len(names))
+                entries[name] = self._entry(name)
+            if untuned and "tidegate" in names:
+                self.progress("tidegate, untuned", (len(names) - 0.5) / len(names))
+                live = self.untuned()
         self.progress("done", 1.0)
         return Contest(self.scene, entries, live)
 
