@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-GAIN = 0.25
+GAIN = 0.5
 """A whole day's budget overspent multiplies the load by exp(GAIN)."""
 LEAST, MOST = 0.4, 2.5
 
@@ -36,12 +36,12 @@ def load_factor(
 
     Examples
     --------
-    On budget nothing changes; a whole day's budget overspent plans for a quarter more load.
+    On budget nothing changes; a whole day's budget overspent plans for two thirds more load.
 
     >>> load_factor(100, 10_000, 0.01, 1e6)
     1.0
     >>> round(load_factor(10_100, 10_000, 0.01, 1e6), 3)
-    1.284
+    1.649
     """
     budget = allowed_share * day_requests
     if budget <= 0:
