@@ -30,7 +30,7 @@ VERIFIED_DAYS = 7
 """Days of verified forecasts that set the price of a violation."""
 SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
-CHURN_S = 120.0
+CHURN_S = 300.0
 """Unit-seconds that an order is thought to cost beside the warm-up: each one is a risk."""
 _SLOT_TICKS = round(SLOT_S / TICK_S)
 
