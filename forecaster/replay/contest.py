@@ -213,7 +213,9 @@ class Court:
         entries: dict[str, Entry] = {}
         names = check_policies(names)
         live = None
-        with threadpool_limits(limits=1):  # many small products: threads would only wait for each other
+        with threadpool_limits(
+            limits=1
+        ):  # many small products: threads would only wait for each other
             for i, name in enumerate(names):
                 self.progress(name, i / len(names))
                 entries[name] = self._entry(name)
