@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecaster.capacity.sizing import Sizing, utilisation
+from forecaster.capacity.sizing import Sizing, too_few, utilisation
 from forecaster.capacity.sizing_table import SizingTable
 from forecaster.domain.plan import Binding
 from forecaster.domain.profile import GenerativeProfile
@@ -55,7 +55,5 @@ def one_fewer(table: SizingTable, units: int, rate_rps: float) -> str:
     worst = int(np.argmax(table.parts_at(fewer, rate_rps)))
     bound = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)[worst]
     p99_s = float(table.percentiles_s(fewer, rate_rps)[worst, 1])
-    if bound is not None and p99_s > bound:
-        return f"with {fewer} the p99 {NAMES[worst]} would be {p99_s:.3g} s, SLO {bound:g} s"
     share = float(table.violation_share(fewer, rate_rps))
-    return f"with {fewer} {share:.2%} of them would be outside, most by their {NAMES[worst]}"
+    return too_few(fewer, NAMES[worst], p99_s, bound, share)

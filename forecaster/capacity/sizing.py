@@ -331,6 +331,11 @@ def one_fewer(question: Question, rate_rps: float, units: int) -> str:
     bound = bounds.get(worst, slo.latency_p99_s)
     name = {Binding.TTFT: "TTFT", Binding.TPOT: "TPOT"}.get(worst, "latency")
     p99_s = _quantile(question, rate_rps, fewer, worst, 0.99)
-    if bound is not None and p99_s > bound:
-        return f"with {fewer} the p99 {name} would be {p99_s:.3g} s, SLO {bound:g} s"
-    return f"with {fewer} {parts[worst]:.2%} of the requests would be outside, most by their {name}"
+    return too_few(fewer, name, p99_s, bound, parts[worst])
+
+
+def too_few(units: int, name: str, p99_s: float, bound_s: float | None, share: float) -> str:
+    """What so few units would do to the part of the SLO called `name`, one clause."""
+    if bound_s is not None and p99_s > bound_s:
+        return f"with {units} the p99 {name} would be {p99_s:.3g} s, SLO {bound_s:g} s"
+    return f"with {units} {share:.2%} of them would be outside, most by their {name}"

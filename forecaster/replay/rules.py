@@ -7,10 +7,8 @@ the mean-based planner divide by a target per unit, as they do in the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
+from scipy.signal import lfilter
 
 from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.replay.scene import FINE_S, SLOT_S, TICK_S, Scene
@@ -22,24 +20,6 @@ HALF_HOUR_SLOTS = 6
 HPA_TOLERANCE = 0.1
 HPA_STABILISATION_TICKS = 5
 PANIC_RATIO = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A policy with one knob.
-
-    Attributes
-    ----------
-    units : callable
-        (scene, knob) → ready and warming units after each tick's order, int64[ticks].
-    knob : tuple of (float, float)
-        Range in which the knob is searched; larger is safer.
-    """
-
-    name: str
-    about: str
-    units: Callable[[Scene, float], IntArray]
-    knob: tuple[float, float] = (0.3, 8.0)
 
 
 def static_peak(scene: Scene, knob: float) -> IntArray:
@@ -65,8 +45,6 @@ def smoothed_load(scene: Scene, half_life_s: float) -> FloatArray:
         known = _known_slots(scene)
         return np.asarray(_filled(scene)[known])
     gain = 1 - 0.5 ** (TICK_S / half_life_s)
-    from scipy.signal import lfilter
-
     minutes = scene.loads.minute_erl[: scene.first + scene.ticks]
     start = minutes[0] if minutes.size else 0.0
     mean, _ = lfilter([gain], [1, gain - 1], minutes, zi=[(1 - gain) * start])

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 
-from forecaster.capacity.sizing import Question
 from forecaster.capacity.tables import SizingTable
 from forecaster.demand import bin_requests, dispersion, merge_all, request_work_s
 from forecaster.demand.gaps import missing_slots
@@ -219,21 +218,3 @@ def sorted_log(log: RequestBatch) -> RequestBatch:
     return RequestBatch(
         log.service, log.arrival_s[order], log.prompt_tokens[order], log.output_tokens[order]
     )
-
-
-__all__ = [
-    "DAY_S",
-    "FINE_S",
-    "SLOT_S",
-    "TICK_S",
-    "Loads",
-    "Question",
-    "Scene",
-    "dispersion_of",
-    "lengths_of",
-    "measure_loads",
-    "mix_of",
-    "scored_window",
-    "sorted_log",
-    "training_rows",
-]
