@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 NUMBER = re.compile(r"\d")
-WITHIN_MS = 20_000
+WITHIN_MS = 60_000
+expect.set_options(timeout=WITHIN_MS)  # a busy machine fills a card late; only "never" is a failure
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def opened(browser: Browser, url: str, path: str = "/", **screen: object) -> Ite
         return not address.startswith((url + "/", "data:", "blob:"))
 
     page.goto(url + path, wait_until="load")
-    expect(page.locator("#chart .main-svg").first).to_be_visible(timeout=WITHIN_MS)
+    expect(page.locator("#chart .main-svg").first).to_be_visible()
     yield page
     context.close()
     assert complaints == []
