@@ -58,12 +58,16 @@ class LiveForecaster:
     def advance(self, arrivals: FloatArray) -> Self:
         """Append slots (NaN = missing); a season older than a day is refitted."""
         for value in arrivals:
-            self._verify(float(value))
-            self.y = np.append(self.y, value)
+            self.observe(float(value))
             self.member.update(np.array([value]))
             if self.y.size - self.fitted_at >= self.day:
                 self._fit()
         return self
+
+    def observe(self, arrivals: float) -> None:
+        """Correct by one slot more (NaN = missing), without teaching it to the season."""
+        self._verify(arrivals)
+        self.y = np.append(self.y, arrivals)
 
     def forecast(self, slots: int, levels: Sequence[float], made_s: float) -> QuantileForecast:
         """Quantiles of the arrival rate of the next `slots` slots."""
