@@ -8,17 +8,19 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from actuators.onnx_tier.jobs import Job, RefusedError, expected_work_s
+from actuators.onnx_tier.jobs import Job, JobEvent, RefusedError, Restarted, expected_work_s
 from actuators.onnx_tier.rings import NumberedRing
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.session import ModelSignature
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.statuses import CLIENT_CLOSED
+from actuators.onnx_tier.terms import Terms
 from actuators.onnx_tier.wire import Header
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
 
 REQUESTS_KEPT = 200_000
+NO_TERMS = Terms()
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -67,11 +69,19 @@ class FrontDoor:
         """Whether new requests are accepted."""
         return self._router.accepting
 
-    def service(self, name: object) -> TierService:
-        """Return the service called `name`, or refuse with 404."""
-        found = self.services.get(name) if isinstance(name, str) else None
+    def service(self, name: object, version: str = "") -> TierService:
+        """Return the service called `name`, or refuse with 404.
+
+        Version 2 of a model is the service ``name@2``; a name without version is version 1.
+        """
+        found = None
+        if isinstance(name, str):
+            found = self.services.get(name if version in {"", "1"} else f"{name}@{version}")
         if found is None:
-            raise RefusedError(404, f"the model {name!r} does not exist", "model_not_found")
+            which = f"the model {str(name)[:100]!r}" + (
+                f" version {version[:40]!r}" if version else ""
+            )
+            raise RefusedError(404, f"{which} does not exist", "model_not_found")
         return found
 
     def make_job(
@@ -79,16 +89,33 @@ class FrontDoor:
         service: TierService,
         header: Header,
         body: bytes,
+        terms: Terms = NO_TERMS,
         prompt_tokens: int = 0,
         max_tokens: int = 0,
     ) -> Job:
         """Return a request that has arrived now."""
         work_s = expected_work_s(service.unit_type.profile, prompt_tokens, max_tokens)
         arrival_s = self._clock.now_s()
-        return Job(service.service, header, body, work_s, arrival_s, prompt_tokens)
+        return Job(
+            service.service,
+            header,
+            body,
+            work_s,
+            arrival_s,
+            prompt_tokens,
+            terms.timeout_s,
+            terms.batch,
+        )
 
-    def admit(self, job: Job, receive: Receive) -> JobVisit:
+    def admit(self, job: Job, receive: Receive | None = None) -> JobVisit:
         """Accept a job; the visit must be left again, whatever happens.
+
+        Parameters
+        ----------
+        job : Job
+            From `make_job`.
+        receive : callable, optional
+            Tells when an HTTP client has gone.
 
         Raises
         ------
@@ -101,7 +128,7 @@ class FrontDoor:
             self._log(job, refusal.status)
             raise
         self._open += 1
-        return JobVisit(self, job, asyncio.ensure_future(_gone(receive)))
+        return JobVisit(self, job, asyncio.ensure_future(_gone(receive)) if receive else None)
 
     def leave(self, job: Job, status: int) -> None:
         """Log a job's end; cancel what may still be running."""
@@ -109,10 +136,11 @@ class FrontDoor:
         self._router.cancel(job)
         self._log(job, status)
 
-    def abandon(self, job: Job) -> None:
-        """Cancel a job whose client has gone, and wake whoever answers it."""
-        self._router.cancel(job)
-        job.events.put_nowait(RefusedError(CLIENT_CLOSED, "the client has gone", "client_closed"))
+    def abandon(self, job: Job, why: RefusedError) -> None:
+        """Cancel a job that is wanted no more, and wake whoever answers it."""
+        if not job.done:
+            self._router.cancel(job)
+            job.events.put_nowait(why)
 
     def _log(self, job: Job, status: int) -> None:
         generated = job.output_tokens
@@ -140,25 +168,57 @@ class FrontDoor:
 class JobVisit:
     """One job between admission and its last byte."""
 
-    def __init__(self, door: FrontDoor, job: Job, gone: asyncio.Future[None]) -> None:
+    def __init__(self, door: FrontDoor, job: Job, gone: asyncio.Future[None] | None) -> None:
         self._door = door
         self.job = job
         self._gone = gone
         self._left = False
-        gone.add_done_callback(self._on_gone)
+        self._timer: asyncio.TimerHandle | None = None
+        if gone is not None:
+            gone.add_done_callback(self._on_gone)
+        if job.timeout_s < math.inf:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(job.timeout_s, self._on_deadline)
+
+    async def next_event(self) -> JobEvent:
+        """Wait for what happens next.
+
+        Raises
+        ------
+        RefusedError
+            When the job cannot be kept.
+        """
+        event = await self.job.events.get()
+        if isinstance(event, RefusedError):
+            raise event
+        return event
+
+    async def first_event(self) -> JobEvent:
+        """Wait for the first output that counts: nothing was sent, so a lost unit is no matter."""
+        while isinstance(event := await self.next_event(), Restarted):
+            pass
+        return event
 
     def leave(self, status: int) -> None:
         """End the visit with the HTTP status that was answered; later calls do nothing."""
         if self._left:
             return
         self._left = True
-        client_left = self._gone.done()
-        self._gone.cancel()
-        self._door.leave(self.job, CLIENT_CLOSED if client_left else status)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._gone is not None:
+            status = CLIENT_CLOSED if self._gone.done() else status
+            self._gone.cancel()
+        self._door.leave(self.job, status)
 
     def _on_gone(self, gone: asyncio.Future[None]) -> None:
         if not gone.cancelled() and not self._left:
-            self._door.abandon(self.job)
+            why = RefusedError(CLIENT_CLOSED, "the client has gone", "client_closed")
+            self._door.abandon(self.job, why)
+
+    def _on_deadline(self) -> None:
+        why = f"not answered within its deadline of {self.job.timeout_s:g} s"
+        self._door.abandon(self.job, RefusedError(504, why, "deadline_exceeded"))
 
 
 async def _gone(receive: Receive) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from actuators.onnx_tier.front_door import FrontDoor
-from actuators.onnx_tier.inference_tensors import DATATYPES, read_inputs, write_outputs
-from actuators.onnx_tier.jobs import Answer, RefusedError, Restarted
+from actuators.onnx_tier.inference import Inference
+from actuators.onnx_tier.inference_tensors import Named, parameters_of, read_inputs, write_outputs
+from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.replies import JsonReply, read_body
-from actuators.onnx_tier.session import TensorSpec
-from actuators.onnx_tier.supervisor import Supervisor
-from actuators.onnx_tier.wire import pack_tensors, unpack_tensors
-from forecaster.domain.profile import ClassicProfile
+from actuators.onnx_tier.terms import read_terms
 
 HEADER_LENGTH = "inference-header-content-length"
 
@@ -29,13 +26,13 @@ class InferenceApi:
     ----------
     door : FrontDoor
         The tier.
-    supervisor : Supervisor
-        Tells which models have ready units.
+    inference : Inference
+        The protocol's verbs.
     """
 
-    def __init__(self, door: FrontDoor, supervisor: Supervisor) -> None:
+    def __init__(self, door: FrontDoor, inference: Inference) -> None:
         self._door = door
-        self._supervisor = supervisor
+        self._inference = inference
 
     def routes(self) -> list[BaseRoute]:
         """Return what to mount."""
@@ -52,77 +49,55 @@ class InferenceApi:
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._live),
             Route("/v2/repository/index", self._index, methods=["POST"]),
+            Route("/v2/repository/models/{model}/load", self._load, methods=["POST"]),
+            Route("/v2/repository/models/{model}/unload", self._unload, methods=["POST"]),
         ]
 
     async def _server(self, _request: Request) -> Response:
-        extensions = ["binary_tensor_data", "model_repository(index)"]
-        return JsonReply({"name": "tidegate", "version": "2", "extensions": extensions})
+        return JsonReply(self._inference.server())
 
     async def _live(self, _request: Request) -> Response:
-        return Response(status_code=200 if self._door.accepting else 503)
+        return Response(status_code=200 if self._inference.accepting else 503)
 
-    async def _index(self, _request: Request) -> Response:
-        rows = []
-        for name in self._door.services:
-            ready = self._supervisor.observe(name).ready > 0
-            state = "READY" if ready else "UNAVAILABLE"
-            rows.append({"name": name, "version": "1", "state": state, "reason": ""})
-        return JsonReply(rows)
+    async def _index(self, request: Request) -> Response:
+        body = await read_body(request)
+        return JsonReply(self._inference.index(bool(_object(body or b"{}").get("ready"))))
+
+    async def _load(self, request: Request) -> Response:
+        if _object(await read_body(request) or b"{}").get("parameters"):
+            message = "a load takes no parameters here: `tidegate deploy` writes the model's folder"
+            raise RefusedError(400, message, "invalid_request")
+        await self._inference.load(request.path_params["model"])
+        return JsonReply({})
+
+    async def _unload(self, request: Request) -> Response:
+        self._inference.unload(request.path_params["model"])
+        return JsonReply({})
 
     async def _ready(self, request: Request) -> Response:
-        service = self._door.service(request.path_params["model"])
-        ready = self._supervisor.observe(service.service).ready > 0
-        return Response(status_code=200 if ready else 503)
+        return Response(status_code=200 if self._inference.ready(*_which(request)) else 503)
 
     async def _metadata(self, request: Request) -> Response:
-        name = self._door.service(request.path_params["model"]).service
-        signature = self._door.signatures[name]
-        return JsonReply(
-            {
-                "name": name,
-                "versions": ["1"],
-                "platform": "onnxruntime_onnx",
-                "inputs": [_describe(each) for each in signature.inputs],
-                "outputs": [_describe(each) for each in signature.outputs],
-            }
-        )
+        return JsonReply(self._inference.metadata(*_which(request)))
 
     async def _infer(self, request: Request) -> Response:
-        service = self._door.service(request.path_params["model"])
-        if not isinstance(service.unit_type.profile, ClassicProfile):
-            raise RefusedError(
-                400, f"{service.service} generates text: use /v1/completions", "model"
-            )
+        service = self._inference.classic(*_which(request))
         body = await read_body(request)
         length = request.headers.get(HEADER_LENGTH)
         data, tensors = read_inputs(body, length, self._door.signatures[service.service])
-        entries, packed = pack_tensors(tensors)
-        wanted = [each["name"] for each in data.get("outputs", [])]
-        header = {"t": "infer", "inputs": entries, "outputs": wanted}
-        visit = self._door.admit(self._door.make_job(service, header, packed), request.receive)
-        status = 500
-        try:
-            event = await visit.job.events.get()
-            while isinstance(event, Restarted):
-                event = await visit.job.events.get()
-            if isinstance(event, RefusedError):
-                raise event
-            assert isinstance(event, Answer)
-            reply = _reply(service.service, data, event)
-            status = 200
-            return reply
-        except RefusedError as refusal:
-            status = refusal.status
-            raise
-        finally:
-            visit.leave(status)
+        asked = parameters_of(data)
+        terms = read_terms(request.headers, asked.get("priority"), asked.get("timeout", 0))
+        wanted = [each["name"] for each in data["outputs"]]
+        answer = await self._inference.infer(service, tensors, wanted, terms, request.receive)
+        return _reply(service.service, data, answer)
 
 
-def _reply(model: str, data: dict[str, Any], answer: Answer) -> Response:
-    head: dict[str, Any] = {"model_name": model, "model_version": "1"}
+def _reply(model: str, data: dict[str, Any], answer: Named) -> Response:
+    name, _, version = model.partition("@")
+    head: dict[str, Any] = {"model_name": name, "model_version": version or "1"}
     if "id" in data:
         head["id"] = data["id"]
-    outputs, binary = write_outputs(data, unpack_tensors(answer.outputs, answer.body))
+    outputs, binary = write_outputs(data, answer)
     text = orjson.dumps(head | {"outputs": outputs})
     if not binary:
         return Response(text, media_type="application/json")
@@ -130,9 +105,15 @@ def _reply(model: str, data: dict[str, Any], answer: Answer) -> Response:
     return Response(text + binary, media_type="application/octet-stream", headers=headers)
 
 
-def _describe(spec: TensorSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "datatype": DATATYPES.get(np.dtype(spec.dtype).name, spec.dtype),
-        "shape": list(spec.shape),
-    }
+def _which(request: Request) -> tuple[str, str]:
+    return request.path_params["model"], request.path_params.get("version", "")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, f"the body is not JSON: {error}", "invalid_request") from error
+    if not isinstance(data, dict):
+        raise RefusedError(400, "the body is not a JSON object", "invalid_request")
+    return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,28 +66,27 @@ def read_inputs(
     outputs = data.get("outputs") or []
     if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
         raise _bad("outputs must be a list of objects")
-    known = {each.name for each in signature.outputs}
-    for each in outputs:
-        if each.get("name") not in known:
-            raise _bad(f"output {each.get('name')!r} does not exist; outputs are {sorted(known)}")
+    check_outputs([each.get("name") for each in outputs], signature)
+    for each in (data, *outputs):
+        parameters_of(each)
     tensors: Named = []
     at = 0
     for entry in entries:
-        size = (entry.get("parameters") or {}).get("binary_data_size")
+        size = parameters_of(entry).get("binary_data_size")
         raw = None
         if size is not None:
             if type(size) is not int or size < 0 or at + size > len(binary):
                 raise _bad(f"input {entry.get('name')!r}: binary_data_size exceeds the body")
             raw, at = binary[at : at + size], at + size
         tensors.append((str(entry.get("name")), _tensor(entry, raw)))
-    _check(tensors, signature)
+    check_inputs(tensors, signature)
     return data | {"outputs": outputs}, tensors
 
 
 def write_outputs(data: dict[str, Any], outputs: Named) -> tuple[list[dict[str, Any]], bytes]:
     """Return the JSON entries and the binary part of the answer to request `data`."""
-    all_binary = bool((data.get("parameters") or {}).get("binary_data_output"))
-    asked = {each["name"]: each.get("parameters") or {} for each in data["outputs"]}
+    all_binary = bool(parameters_of(data).get("binary_data_output"))
+    asked = {each["name"]: parameters_of(each) for each in data["outputs"]}
     entries: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for name, tensor in outputs:
@@ -119,31 +119,58 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], byte
     return data, body[end:]
 
 
-def _tensor(entry: dict[str, Any], raw: bytes | None) -> Tensor:
-    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
-    if datatype not in _NUMPY:
-        raise _bad(f"input {name!r}: datatype {datatype!r} is not one of {sorted(_NUMPY)}")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise _bad(f"input {name!r}: shape must be a list of sizes")
-    dtype = _NUMPY[datatype]
-    count = math.prod(shape)
-    if raw is not None:
-        if len(raw) != count * dtype.itemsize:
-            raise _bad(
-                f"input {name!r}: shape {shape} of {datatype} is {count * dtype.itemsize} bytes, "
-                f"got {len(raw)}"
-            )
-        return np.frombuffer(raw, dtype).reshape(shape)
+def parameters_of(holder: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request or a tensor; empty where there are none."""
+    parameters = holder.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise _bad("parameters must be an object")
+    return parameters
+
+
+def raw_tensor(name: object, datatype: object, shape: object, raw: bytes) -> Tensor:
+    """Return the tensor whose elements are `raw`, or refuse it."""
+    dtype, sizes = _kind(name, datatype, shape)
+    wanted = math.prod(sizes) * dtype.itemsize
+    if len(raw) != wanted:
+        raise _bad(f"input {name!r}: shape {shape} of {datatype} is {wanted} bytes, got {len(raw)}")
+    return np.frombuffer(raw, dtype).reshape(sizes)
+
+
+def listed_tensor(name: object, datatype: object, shape: object, values: object) -> Tensor:
+    """Return the tensor whose elements are listed in `values`, or refuse it."""
+    dtype, sizes = _kind(name, datatype, shape)
     try:
-        value = np.asarray(entry.get("data"), dtype)
+        value = np.asarray(values, dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise _bad(f"input {name!r}: data is no {datatype} tensor") from error
-    if value.size != count:
-        raise _bad(f"input {name!r}: shape {shape} needs {count} values, got {value.size}")
-    return value.reshape(shape)
+    if value.size != math.prod(sizes):
+        raise _bad(
+            f"input {name!r}: shape {shape} needs {math.prod(sizes)} values, got {value.size}"
+        )
+    return value.reshape(sizes)
 
 
-def _check(tensors: Named, signature: ModelSignature) -> None:
+def datatype_of(dtype: str) -> str:
+    """Return the protocol's name of a numpy type.
+
+    Examples
+    --------
+    >>> datatype_of("float32")
+    'FP32'
+    """
+    return DATATYPES.get(dtype, dtype)
+
+
+def check_outputs(names: Sequence[object], signature: ModelSignature) -> None:
+    """Refuse outputs that the model does not have."""
+    known = {each.name for each in signature.outputs}
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise _bad(f"output {name!r} does not exist; outputs are {sorted(known)}")
+
+
+def check_inputs(tensors: Named, signature: ModelSignature) -> None:
+    """Refuse inputs that are not the model's: other names, types or shapes."""
     given = dict(tensors)
     expected = {each.name: each for each in signature.inputs}
     if given.keys() != expected.keys() or len(given) != len(tensors):
@@ -151,7 +178,7 @@ def _check(tensors: Named, signature: ModelSignature) -> None:
     for name, tensor in tensors:
         spec = expected[name]
         if tensor.dtype != np.dtype(spec.dtype):
-            raise _bad(f"input {name!r} must be {DATATYPES.get(spec.dtype, spec.dtype)}")
+            raise _bad(f"input {name!r} must be {datatype_of(spec.dtype)}")
         fits = len(tensor.shape) == len(spec.shape) and all(
             wanted in (-1, size) for size, wanted in zip(tensor.shape, spec.shape, strict=True)
         )
@@ -159,6 +186,22 @@ def _check(tensors: Named, signature: ModelSignature) -> None:
             raise _bad(
                 f"input {name!r} must have shape {list(spec.shape)}, got {list(tensor.shape)}"
             )
+
+
+def _tensor(entry: dict[str, Any], raw: bytes | None) -> Tensor:
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if raw is not None:
+        return raw_tensor(name, datatype, shape, raw)
+    return listed_tensor(name, datatype, shape, entry.get("data"))
+
+
+def _kind(name: object, datatype: object, shape: object) -> tuple[np.dtype[Any], list[int]]:
+    dtype = _NUMPY.get(datatype) if isinstance(datatype, str) else None
+    if dtype is None:
+        raise _bad(f"input {name!r}: datatype {datatype!r} is not one of {sorted(_NUMPY)}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise _bad(f"input {name!r}: shape must be a list of sizes")
+    return dtype, shape
 
 
 def _bad(message: str) -> RefusedError:

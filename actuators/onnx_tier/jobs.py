@@ -70,6 +70,10 @@ class Job:
         Expected seconds of a unit's time; what the router balances.
     arrival_s : float
         On the installation's clock.
+    timeout_s : float
+        Seconds from the arrival within which the whole answer is wanted.
+    batch : bool
+        Batch work waits behind interactive work.
     arrived_s, first_s, last_s : float
         Monotonic real seconds: accepted, first and last output; NaN before.
     delivered : bool
@@ -82,6 +86,8 @@ class Job:
     work_s: float
     arrival_s: float
     prompt_tokens: int = 0
+    timeout_s: float = math.inf
+    batch: bool = False
     job_id: int = 0
     arrived_s: float = field(default_factory=time.monotonic)
     first_s: float = math.nan

@@ -33,6 +33,8 @@ class TierHandle:
     ----------
     url : str
         Public address.
+    grpc_address : str
+        ``host:port`` of the gRPC half; empty where it is off.
     control_socket : Path
         For `OnnxTierActuator`.
     tier : str
@@ -44,6 +46,7 @@ class TierHandle:
     control_socket: Path
     tier: str
     grace_s: float
+    grpc_address: str = ""
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +136,7 @@ def start_tier(spec: TierSpec, log_path: Path) -> TierHandle:
         control_socket=Path(data["control_socket"]),
         tier=data["tier"],
         grace_s=spec.grace_s,
+        grpc_address=data["grpc_address"],
     )
 
 

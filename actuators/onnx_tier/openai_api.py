@@ -58,7 +58,7 @@ class OpenAiApi:
         return await self._answer(request, chat=True)
 
     async def _answer(self, request: Request, *, chat: bool) -> ASGIApp:
-        order = read_order(self._door, await read_body(request), chat=chat)
+        order = read_order(self._door, await read_body(request), request.headers, chat=chat)
         job = self._door.make_job(
             order.service,
             {
@@ -68,6 +68,7 @@ class OpenAiApi:
                 "seed": order.seed,
             },
             order.prompt.tobytes(),
+            order.terms,
             int(order.prompt.size),
             order.max_tokens,
         )
@@ -76,11 +77,7 @@ class OpenAiApi:
         status = 500
         try:
             if order.stream:
-                first = await job.events.get()
-                while isinstance(first, Restarted):
-                    first = await job.events.get()
-                if isinstance(first, RefusedError):
-                    raise first
+                first = await visit.first_event()
                 # From here on the answer is on its way: the job stays with its unit.
                 job.delivered = True
                 status = 0

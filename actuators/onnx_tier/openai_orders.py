@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.kv_rows import Tokens
 from actuators.onnx_tier.spec import TierService
+from actuators.onnx_tier.terms import Terms, read_terms
 from actuators.onnx_tier.text import encode_text
 from forecaster.domain.profile import GenerativeProfile
 
@@ -42,9 +44,12 @@ class CompletionOrder:
     include_usage: bool
     chat: bool
     reads_bytes: bool
+    terms: Terms
 
 
-def read_order(door: FrontDoor, body: bytes, *, chat: bool) -> CompletionOrder:
+def read_order(
+    door: FrontDoor, body: bytes, headers: Mapping[str, str], *, chat: bool
+) -> CompletionOrder:
     """Read the body of a completion request.
 
     Raises
@@ -87,6 +92,7 @@ def read_order(door: FrontDoor, body: bytes, *, chat: bool) -> CompletionOrder:
         include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
         chat=chat,
         reads_bytes=signature.reads_bytes,
+        terms=read_terms(headers, "batch" if data.get("service_tier") == "flex" else None),
     )
 
 

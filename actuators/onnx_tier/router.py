@@ -1,5 +1,7 @@
 """Requests to units: least expected work first, a bounded queue in front, nothing lost on the way.
 
+Interactive requests go before batch requests, which leave a part of every unit's slots to them.
+
 A request waits here, not in a unit, as long as every ready unit is full, so that a unit that becomes
 ready takes part of the backlog. A unit that drains gets no more. The unstarted requests of a unit
 that dies go to the front of the queue.
@@ -8,19 +10,23 @@ that dies go to the front of the queue.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 
 from actuators.onnx_tier.jobs import Answer, Job, RefusedError, Tokens
 from actuators.onnx_tier.links import FrameLink
 from actuators.onnx_tier.spec import TierService
+from actuators.onnx_tier.waiting_line import WaitingLine
 from actuators.onnx_tier.wire import Header
 from forecaster.domain.profile import GenerativeProfile
 
 ATTEMPTS_MAX = 3
 """Units that one request may outlive: after that it may be what kills them."""
+
+BATCH_SLOTS_SHARE = 0.75
+"""Share of a unit's slots that batch work may hold: a person finds the rest free."""
 
 _CLASSIC_BATCHES_AHEAD = 2
 
@@ -42,7 +48,7 @@ class _Lane:
     """One service's queue and units."""
 
     service: TierService
-    waiting: deque[Job] = field(default_factory=deque)
+    waiting: WaitingLine
     units: dict[str, RoutedUnit] = field(default_factory=dict)
 
 
@@ -65,7 +71,9 @@ class Router:
         on_idle: Callable[[str], None],
         retry_after_s: Callable[[str], int],
     ) -> None:
-        self._lanes = {each.service: _Lane(each) for each in services}
+        self._lanes = {
+            each.service: _Lane(each, WaitingLine(each.queue_limit)) for each in services
+        }
         self._units: dict[str, tuple[_Lane, RoutedUnit]] = {}
         self._on_idle = on_idle
         self._retry_after_s = retry_after_s
@@ -83,7 +91,7 @@ class Router:
         lane = self._lanes[job.service]
         if not self.accepting:
             raise RefusedError(503, "the tier is stopping", "stopping", 1)
-        if len(lane.waiting) >= lane.service.queue_limit:
+        if not lane.waiting.has_room(job):
             raise self._refusal(lane, f"{len(lane.waiting)} requests already wait for a unit")
         job.job_id = next(self._numbers)
         lane.waiting.append(job)
@@ -99,8 +107,8 @@ class Router:
             _, unit = self._units[job.unit_id]
             unit.link.send({"t": "cancel", "id": job.job_id})
             self._settle(lane, unit, job)
-        elif job in lane.waiting:
-            lane.waiting.remove(job)
+        else:
+            lane.waiting.discard(job)
 
     def open_unit(self, unit_id: str, service: str, link: FrameLink) -> None:
         """Route to a unit that has become ready."""
@@ -138,7 +146,7 @@ class Router:
                 job.push(RefusedError(502, f"{job.attempts} units were lost with it", "unit_lost"))
             else:
                 job.restart()
-                lane.waiting.appendleft(job)
+                lane.waiting.put_back(job)
         unit.jobs.clear()
         self._dispatch(lane)
 
@@ -165,17 +173,15 @@ class Router:
         """Refuse requests that have waited longer than their service allows."""
         now_s = time.monotonic()
         for lane in self._lanes.values():
-            while lane.waiting and now_s - lane.waiting[0].arrived_s > lane.service.queue_wait_s:
-                job = lane.waiting.popleft()
-                job.push(self._refusal(lane, f"no unit within {lane.service.queue_wait_s:g} s"))
+            wait_s = lane.service.queue_wait_s
+            for job in lane.waiting.pop_arrived_before(now_s - wait_s):
+                job.push(self._refusal(lane, f"no unit within {wait_s:g} s"))
 
     def refuse_waiting(self) -> None:
         """Refuse what still waits: the tier's grace is over."""
         for lane in self._lanes.values():
             while lane.waiting:
-                lane.waiting.popleft().push(
-                    RefusedError(503, "the tier is stopping", "stopping", 1)
-                )
+                lane.waiting.pop().push(RefusedError(503, "the tier is stopping", "stopping", 1))
 
     def take(self, unit_id: str, header: Header, body: bytes) -> None:
         """Take what a unit sent: tokens, an answer or a refusal."""
@@ -206,11 +212,11 @@ class Router:
             self._on_idle(unit.unit_id)
 
     def _dispatch(self, lane: _Lane) -> None:
-        while lane.waiting:
-            unit = least_loaded(lane.units.values())
+        while (job := lane.waiting.first) is not None:
+            unit = least_loaded(lane.units.values(), job.batch)
             if unit is None:
                 return
-            job = lane.waiting.popleft()
+            lane.waiting.pop()
             job.unit_id = unit.unit_id
             job.attempts += 1
             unit.jobs[job.job_id] = job
@@ -222,7 +228,8 @@ class Router:
         return RefusedError(503, f"{name}: {why}", "overloaded", self._retry_after_s(name))
 
 
-def least_loaded(units: Iterable[RoutedUnit]) -> RoutedUnit | None:
-    """Return the unit with the least expected work among those with a free slot."""
-    free = (each for each in units if each.open and len(each.jobs) < each.slots)
+def least_loaded(units: Iterable[RoutedUnit], batch: bool = False) -> RoutedUnit | None:
+    """Return the unit with the least expected work among those with a slot free for this class."""
+    share = BATCH_SLOTS_SHARE if batch else 1.0
+    free = (each for each in units if each.open and len(each.jobs) < ceil(each.slots * share))
     return min(free, key=lambda each: (each.work_s, len(each.jobs)), default=None)

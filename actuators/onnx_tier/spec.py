@@ -79,6 +79,10 @@ class TierSpec:
         What it serves.
     host, port : str, int
         Public address; port 0 takes a free one, `stats` tells which.
+    grpc_port : int or None
+        Port of the Open Inference Protocol over gRPC; None for none.
+    model_control : bool
+        Whether clients may load and unload models through the model-repository extension.
     max_units_total : int
         Units that may be alive at once over all services.
     clock : ClockSpec or None
@@ -97,6 +101,8 @@ class TierSpec:
     services: tuple[TierService, ...]
     host: str = "127.0.0.1"
     port: int = 0
+    grpc_port: int | None = None
+    model_control: bool = False
     max_units_total: int = 16
     clock: ClockSpec | None = None
     exit_with_parent: bool = True

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import uvicorn
@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Route
 
 from actuators.onnx_tier.control_api import ControlApi
 from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_api import InferenceApi
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.openai_api import OpenAiApi
@@ -33,6 +34,9 @@ from actuators.onnx_tier.session import ModelSignature, check_model
 from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.supervisor import Supervisor
 from forecaster.domain.errors import ModelError, SettingError
+
+if TYPE_CHECKING:
+    from actuators.onnx_tier.grpc_api import GrpcApi
 
 log = logging.getLogger("onnx_tier")
 
@@ -89,25 +93,40 @@ async def _serve(
             ending.set_result(grace_s)
 
     # The router tries them in turn: the busy ones come first.
-    public_routes = [*InferenceApi(door, supervisor).routes(), *OpenAiApi(door).routes()]
+    inference = Inference(door, supervisor, spec.model_control, spec.load_deadline_s)
+    public_routes = [*InferenceApi(door, inference).routes(), *OpenAiApi(door).routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
     _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
     servers = [_server(public_routes), _server(ControlApi(door, supervisor, url, end).routes())]
     await supervisor.start()
+    grpc = await _start_grpc(spec, door, inference)
     serving = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, (public, control), strict=True)
     ]
-    _announce(spec, tier, url, control_path)
+    _announce(spec, tier, url, control_path, grpc.address if grpc else "")
     grace_s = await ending
     log.info("stopping: %d requests in flight", door.in_flight)
     await supervisor.stop(spec.grace_s if grace_s is None else grace_s)
+    if grpc is not None:
+        await grpc.stop()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
     (spec.home / "tier.json").unlink(missing_ok=True)
     log.info("stopped")
+
+
+async def _start_grpc(spec: TierSpec, door: FrontDoor, inference: Inference) -> GrpcApi | None:
+    if spec.grpc_port is None:
+        return None
+    # A tenth of a second of imports that a tier without gRPC does not pay for.
+    from actuators.onnx_tier.grpc_api import GrpcApi
+
+    api = GrpcApi(door, inference)
+    await api.start(_bracketed(spec.host), spec.grpc_port)
+    return api
 
 
 def bind_public(host: str, port: int) -> socket.socket:
@@ -240,10 +259,16 @@ def _watch_for_the_end(end: Any, exit_with_parent: bool) -> None:
         ) from error
 
 
-def _announce(spec: TierSpec, tier: str, url: str, control_path: Path) -> None:
+def _announce(spec: TierSpec, tier: str, url: str, control_path: Path, grpc_address: str) -> None:
     """Tell where the tier is: in ``tier.json``, and in one line for whoever launched it."""
     text = orjson.dumps(
-        {"tier": tier, "url": url, "control_socket": str(control_path), "pid": os.getpid()}
+        {
+            "tier": tier,
+            "url": url,
+            "grpc_address": grpc_address,
+            "control_socket": str(control_path),
+            "pid": os.getpid(),
+        }
     )
     target = spec.home / "tier.json"
     fresh = target.with_suffix(".new")

@@ -126,6 +126,12 @@ class TierSettings(Table):
     host: str = Field("127.0.0.1", description="address of the OpenAI and Open Inference APIs")
     port: int = Field(8781, ge=0, le=65535, description="0 picks a free port")
     max_units: int = Field(8, ge=1, le=512, description="units of all services on this machine")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="Open Inference Protocol over gRPC; absent: off"
+    )
+    model_control: bool = Field(
+        False, description="clients may load and unload models (model-repository extension)"
+    )
 
 
 class PlannerSettings(Table):

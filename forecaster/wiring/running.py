@@ -111,6 +111,8 @@ def serve_tier(
         ),
         host=settings.tier.host,
         port=settings.tier.port,
+        grpc_port=settings.tier.grpc_port,
+        model_control=settings.tier.model_control,
         max_units_total=settings.tier.max_units,
         clock=ClockSpec(clock.start_s, clock.origin_s, clock.speed)
         if isinstance(clock, ScaledClock)

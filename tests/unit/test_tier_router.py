@@ -43,8 +43,8 @@ class _Bench:
         self.router.open_unit(unit_id, service, link)  # type: ignore[arg-type]
         return link
 
-    def job(self, work_s: float = 1.0, service: str = "chat") -> Job:
-        job = Job(service, {"t": "generate"}, b"", work_s, 0.0)
+    def job(self, work_s: float = 1.0, service: str = "chat", batch: bool = False) -> Job:
+        job = Job(service, {"t": "generate"}, b"", work_s, 0.0, batch=batch)
         self.router.submit(job)
         return job
 
@@ -191,3 +191,28 @@ def test_expected_work_by_hand() -> None:
     # 100 prompt tokens: 0.01 s. 10 tokens of (1 ms + 105 cached x 1 us + 10 ms / 10): 0.02105 s.
     assert expected_work_s(profile, 100, 10) == pytest.approx(0.03105)
     assert Tokens(1, "") == Tokens(1, "")
+
+
+def test_people_pass_batch_work_and_find_a_slot() -> None:
+    bench = _Bench(queue_limit=8)
+    link = bench.open("a", "chat")
+    batch = [bench.job(batch=True) for _ in range(4)]
+    person = bench.job()
+    assert link.ids == [batch[0].job_id, batch[1].job_id], "ceil(2 slots x 0.75) hold batch work"
+    bench.token(batch[0], "length")
+    assert link.ids[-1] == person.job_id
+    bench.token(person, "length")
+    assert link.ids[-1] == batch[2].job_id
+
+
+def test_batch_work_takes_half_the_queue_at_most() -> None:
+    bench = _Bench(queue_limit=4)
+    for _ in range(2):
+        bench.job(batch=True)
+    with pytest.raises(RefusedError):
+        bench.job(batch=True)
+    people = [bench.job() for _ in range(2)]
+    with pytest.raises(RefusedError):
+        bench.job()
+    link = bench.open("a")
+    assert link.ids == [job.job_id for job in people]

@@ -1,0 +1,186 @@
+"""The Open Inference Protocol's verbs, whatever carries them: REST and gRPC are two skins of this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.inference_tensors import Named, datatype_of
+from actuators.onnx_tier.jobs import Answer, RefusedError
+from actuators.onnx_tier.session import TensorSpec
+from actuators.onnx_tier.spec import TierService
+from actuators.onnx_tier.supervisor import Supervisor
+from actuators.onnx_tier.terms import Terms
+from actuators.onnx_tier.wire import pack_tensors, unpack_tensors
+from forecaster.domain.errors import CapacityDeniedError
+from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.profile import ClassicProfile
+
+EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy")
+
+_POLL_S = 0.02
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Inference:
+    """What a client of the protocol may ask.
+
+    Parameters
+    ----------
+    door : FrontDoor
+        The tier.
+    supervisor : Supervisor
+        Tells which models have ready units; loads and unloads them.
+    model_control : bool
+        Whether clients may load and unload models.
+    load_deadline_s : float
+        Longest time that a load waits for a ready unit.
+    """
+
+    def __init__(
+        self,
+        door: FrontDoor,
+        supervisor: Supervisor,
+        model_control: bool = False,
+        load_deadline_s: float = 300.0,
+    ) -> None:
+        self._door = door
+        self._supervisor = supervisor
+        self._model_control = model_control
+        self._load_deadline_s = load_deadline_s
+        self._loads = 0
+
+    @property
+    def accepting(self) -> bool:
+        """Whether requests are accepted."""
+        return self._door.accepting
+
+    def ready(self, model: str, version: str = "") -> bool:
+        """Whether a unit of the model is ready."""
+        service = self._door.service(model, version)
+        return self._supervisor.observe(service.service).ready > 0
+
+    def server(self) -> dict[str, Any]:
+        """Describe the server."""
+        return {"name": "tidegate", "version": "2", "extensions": list(EXTENSIONS)}
+
+    def metadata(self, model: str, version: str = "") -> dict[str, Any]:
+        """Describe a model."""
+        service = self._door.service(model, version)
+        signature = self._door.signatures[service.service]
+        name = service.service.partition("@")[0]
+        found = [_split(each)[1] for each in self._door.services if _split(each)[0] == name]
+        return {
+            "name": name,
+            "versions": sorted(found),
+            "platform": "onnxruntime_onnx",
+            "inputs": [_describe(each) for each in signature.inputs],
+            "outputs": [_describe(each) for each in signature.outputs],
+        }
+
+    def index(self, ready_only: bool = False) -> list[dict[str, str]]:
+        """List every model of the repository and whether it is ready."""
+        rows = []
+        for service in self._door.services:
+            name, version = _split(service)
+            fleet = self._supervisor.observe(service)
+            state = "READY" if fleet.ready else "LOADING" if fleet.warming else "UNAVAILABLE"
+            if fleet.ready or not ready_only:
+                rows.append({"name": name, "version": version, "state": state, "reason": ""})
+        return rows
+
+    async def load(self, model: str) -> None:
+        """Order a unit if there is none, and wait until one is ready.
+
+        Raises
+        ------
+        RefusedError
+            404 for an unknown model, 403 where clients may not load, 503 without room, 500 with the
+            unit's reason when it fails.
+        """
+        service = self._controlled(model).service
+        fleet = self._supervisor.observe(service)
+        if not fleet.ready + fleet.warming:
+            self._loads += 1
+            try:
+                key = f"load-{self._loads}"
+                self._supervisor.prewarm(service, 1, "loaded by a client", key)
+            except CapacityDeniedError as error:
+                raise RefusedError(503, str(error), "no_room", 1) from error
+        deadline_s = asyncio.get_running_loop().time() + self._load_deadline_s
+        while not (fleet := self._supervisor.observe(service)).ready:
+            if not fleet.warming:
+                failed = [each for each in fleet.units if each.state is UnitState.FAILED]
+                reason = failed[-1].reason if failed else "it was unloaded meanwhile"
+                raise RefusedError(500, f"{model} was not loaded: {reason}", "load_failed")
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise RefusedError(504, f"{model} is still loading", "load_timeout")
+            await asyncio.sleep(_POLL_S)
+
+    def unload(self, model: str) -> None:
+        """Drain every unit of a model: what was accepted is answered."""
+        for unit in self._supervisor.observe(self._controlled(model).service).units:
+            if unit.state not in {UnitState.DRAINING, UnitState.FAILED}:
+                self._supervisor.drain_unit(unit.unit_id, "unloaded by a client")
+
+    def classic(self, model: str, version: str = "") -> TierService:
+        """Return a service that answers tensors, or refuse."""
+        service = self._door.service(model, version)
+        if not isinstance(service.unit_type.profile, ClassicProfile):
+            message = f"{service.service} generates text: use /v1/completions"
+            raise RefusedError(400, message, "model")
+        return service
+
+    async def infer(
+        self,
+        service: TierService,
+        tensors: Named,
+        wanted: list[str],
+        terms: Terms,
+        receive: Receive | None = None,
+    ) -> Named:
+        """Run one request on a unit; return its outputs in the model's order.
+
+        Raises
+        ------
+        RefusedError
+            When it is not accepted or cannot be kept.
+        """
+        entries, packed = pack_tensors(tensors)
+        header = {"t": "infer", "inputs": entries, "outputs": wanted}
+        visit = self._door.admit(self._door.make_job(service, header, packed, terms), receive)
+        status = 500
+        try:
+            answer = await visit.first_event()
+            assert isinstance(answer, Answer)
+            status = 200
+            return unpack_tensors(answer.outputs, answer.body)
+        except RefusedError as refusal:
+            status = refusal.status
+            raise
+        except asyncio.CancelledError:
+            status = 499
+            raise
+        finally:
+            visit.leave(status)
+
+    def _controlled(self, model: str) -> TierService:
+        if not self._model_control:
+            raise RefusedError(
+                403,
+                "clients may not load or unload models here; set tier.model_control",
+                "model_control",
+            )
+        return self._door.service(model)
+
+
+def _split(service: str) -> tuple[str, str]:
+    name, _, version = service.partition("@")
+    return name, version or "1"
+
+
+def _describe(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": list(spec.shape)}
