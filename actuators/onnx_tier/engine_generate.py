@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from actuators.onnx_tier.kv_rows import KvRows, Tokens
+from actuators.onnx_tier.prefixes import PrefixStore
+from actuators.onnx_tier.sampling import GREEDY, Sampler, Sampling, pick, sampler_of
 from actuators.onnx_tier.session import signature_of
 from forecaster.domain.profile import GenerativeProfile
 
 STEP_LOG = 4096
 """Steps that the running log keeps."""
 
-# Named here so that the zygote imports numpy.random: the first draw of a unit would pay for it.
-_make_random = np.random.default_rng
+PREFIX_SHARE = 0.25
+"""Tokens kept for prompts that begin alike, beside the cache: this share of `kv_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +37,35 @@ class GenerateRequest:
         Token ids, at least one.
     max_tokens : int
         Tokens to generate.
-    temperature : float
-        0 = greedy; above it the softmax is sampled.
-    seed : int or None
-        Makes sampling repeatable.
-    stop_token : int
-        Generation ends before this token; -1 for none.
+    sampling : Sampling
+        How tokens are drawn.
+    stop_tokens : tuple of int
+        Generation ends before any of these.
     """
 
     request_id: int
     prompt: Tokens
     max_tokens: int
-    temperature: float = 0.0
-    seed: int | None = None
-    stop_token: int = -1
+    sampling: Sampling = GREEDY
+    stop_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOut:
-    """One generated token; `finish` is empty, ``length`` or ``stop`` (then `token` is no output)."""
+    """One generated token.
+
+    Attributes
+    ----------
+    finish : str
+        Empty, ``length`` or ``stop`` (then `token` is no output).
+    reused : int
+        With the first token: how much of the prompt was known from others, tokens.
+    """
 
     request_id: int
     token: int
     finish: str = ""
+    reused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ class Step:
 @dataclass(slots=True)
 class _Sequence:
     request: GenerateRequest
-    random: np.random.Generator | None
+    sampler: Sampler | None
+    reused: int = 0
     cached: int = 0
     made: int = 0
     last: int = 0
@@ -95,13 +102,18 @@ class GenerateEngine:
         The model.
     profile : GenerativeProfile
         Limits: `max_batch` rows, `chunk_tokens` a step, `kv_tokens` over all rows.
+    prefix_share : float
+        Share of `kv_tokens` kept beside them for prompts that begin alike; 0 reads each anew.
     """
 
-    def __init__(self, session: Any, profile: GenerativeProfile) -> None:
+    def __init__(
+        self, session: Any, profile: GenerativeProfile, prefix_share: float = PREFIX_SHARE
+    ) -> None:
         signature = signature_of(session)
         self._profile = profile
         row_tokens = min(signature.context_tokens, profile.kv_tokens)
         self._kv = KvRows(session, signature, profile.max_batch, row_tokens)
+        self._prefixes = PrefixStore(self._kv, int(profile.kv_tokens * prefix_share))
         self._waiting: deque[GenerateRequest] = deque()
         self._rows: list[_Sequence] = []
         self._reading: _Sequence | None = None
@@ -169,7 +181,7 @@ class GenerateEngine:
             return []
         tokens = np.array([each.last for each in rows], np.int64)
         lengths = np.array([each.cached for each in rows], np.int64)
-        picked = _pick(self._kv.decode(tokens, lengths), rows)
+        picked = pick(self._kv.decode(tokens, lengths), [each.sampler for each in rows])
         out: list[TokenOut] = []
         ended: list[int] = []
         for row, (sequence, token) in enumerate(zip(rows, picked, strict=True)):
@@ -185,12 +197,14 @@ class GenerateEngine:
         """Start reading the next prompt if a row and its tokens are free; strictly in order."""
         if not self._waiting or len(self._rows) >= self._profile.max_batch:
             return False
-        sequence = _Sequence(self._waiting[0], _random_of(self._waiting[0]))
+        sequence = _Sequence(self._waiting[0], sampler_of(self._waiting[0].sampling))
         if self._reserved_tokens + sequence.reserved > self._profile.kv_tokens:
             return False
         self._waiting.popleft()
         self._reserved_tokens += sequence.reserved
         self._reading = sequence
+        sequence.reused = self._prefixes.restore(sequence.request.prompt, len(self._rows))
+        sequence.cached = sequence.reused
         return True
 
     def _read(self, budget: int, out: list[TokenOut]) -> int:
@@ -202,7 +216,8 @@ class GenerateEngine:
         logits = self._kv.prefill(len(self._rows), chunk, sequence.cached)
         sequence.cached += chunk.size
         if sequence.cached == prompt.size:
-            out.append(_emit(sequence, int(_pick(logits[None, :], [sequence])[0])))
+            self._prefixes.keep(prompt, len(self._rows))
+            out.append(_emit(sequence, int(pick(logits[None, :], [sequence.sampler])[0])))
             self._reading = None
             if out[-1].finish:
                 self._release(sequence)
@@ -227,26 +242,10 @@ class GenerateEngine:
 
 def _emit(sequence: _Sequence, token: int) -> TokenOut:
     request = sequence.request
-    if token == request.stop_token:
-        return TokenOut(request.request_id, token, "stop")
+    reused = 0 if sequence.made else sequence.reused
+    if token in request.stop_tokens:
+        return TokenOut(request.request_id, token, "stop", reused)
     sequence.last = token
     sequence.made += 1
     finish = "length" if sequence.made >= request.max_tokens else ""
-    return TokenOut(request.request_id, token, finish)
-
-
-def _pick(
-    logits: npt.NDArray[np.floating[Any]], sequences: Sequence[_Sequence]
-) -> npt.NDArray[np.int64]:
-    """Choose the next token of each row: the greatest, or a draw from the softmax."""
-    picked: npt.NDArray[np.int64] = logits.argmax(axis=-1)
-    for row, sequence in enumerate(sequences):
-        if sequence.random is not None:
-            scaled = logits[row].astype(np.float64) / sequence.request.temperature
-            # The Gumbel maximum is a softmax draw without the softmax.
-            picked[row] = int((scaled + sequence.random.gumbel(size=scaled.size)).argmax())
-    return picked
-
-
-def _random_of(request: GenerateRequest) -> np.random.Generator | None:
-    return _make_random(request.seed) if request.temperature > 0 else None
+    return TokenOut(request.request_id, token, finish, reused)

@@ -15,6 +15,7 @@ from actuators.onnx_tier.session import ModelSignature
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.statuses import CLIENT_CLOSED
 from actuators.onnx_tier.terms import Terms
+from actuators.onnx_tier.text import ModelText
 from actuators.onnx_tier.wire import Header
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
@@ -38,6 +39,8 @@ class FrontDoor:
         What is served.
     signatures : dict of str to ModelSignature
         What each service's model takes and gives.
+    texts : dict of str to ModelText
+        How each generative service reads and writes.
     router : Router
         Where jobs go.
     """
@@ -48,11 +51,13 @@ class FrontDoor:
         clock: Clock,
         services: tuple[TierService, ...],
         signatures: dict[str, ModelSignature],
+        texts: dict[str, ModelText],
         router: Router,
     ) -> None:
         self.tier = tier
         self.services = {each.service: each for each in services}
         self.signatures = signatures
+        self.texts = texts
         self._clock = clock
         self._router = router
         self._open = 0

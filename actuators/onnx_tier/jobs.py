@@ -76,6 +76,8 @@ class Job:
         Batch work waits behind interactive work.
     arrived_s, first_s, last_s : float
         Monotonic real seconds: accepted, first and last output; NaN before.
+    reused_tokens : int
+        Prompt tokens that the unit knew from requests that began alike.
     delivered : bool
         Some of the answer is on its way to the client: the job can no longer move.
     """
@@ -93,6 +95,7 @@ class Job:
     first_s: float = math.nan
     last_s: float = math.nan
     output_tokens: int = 0
+    reused_tokens: int = 0
     unit_id: str = ""
     attempts: int = 0
     delivered: bool = False
@@ -117,7 +120,7 @@ class Job:
         while not self.events.empty():
             self.events.get_nowait()
         self.unit_id = ""
-        self.output_tokens = 0
+        self.output_tokens = self.reused_tokens = 0
         self.first_s = self.last_s = math.nan
         self.events.put_nowait(Restarted())
 

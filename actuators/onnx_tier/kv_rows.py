@@ -16,6 +16,9 @@ from actuators.onnx_tier.session import ModelSignature, TensorSpec
 from forecaster.domain.errors import ModelError
 
 Tokens = npt.NDArray[np.int64]
+KvBlock = list[npt.NDArray[Any]]
+"""Keys and values of some tokens: one array for each cache of the model."""
+
 _PAST = re.compile(r"^past_key_values\.(\d+)\.(key|value)$")
 
 
@@ -39,7 +42,8 @@ class KvRows:
         self.row_tokens = row_tokens
         pasts = [each for each in signature.inputs if _PAST.match(each.name)]
         names = {each.name for each in signature.inputs} - {each.name for each in pasts}
-        if not pasts or names != {"input_ids", "attention_mask"}:
+        self._positions = "position_ids" in names
+        if not pasts or names - {"position_ids"} != {"input_ids", "attention_mask"}:
             raise ModelError(
                 "the model is not a decoder with a KV cache: its inputs are "
                 + ", ".join(sorted(names)),
@@ -87,6 +91,15 @@ class KvRows:
         for _, buffer in self._buffers:
             buffer[target, :, :length] = buffer[source, :, :length]
 
+    def read(self, row: int, start: int, end: int) -> KvBlock:
+        """Return a copy of tokens `start` to `end` of a row."""
+        return [buffer[row, :, start:end].copy() for _, buffer in self._buffers]
+
+    def write(self, row: int, start: int, block: KvBlock) -> None:
+        """Put a block into a row from token `start` on."""
+        for (_, buffer), part in zip(self._buffers, block, strict=True):
+            buffer[row, :, start : start + part.shape[1]] = part
+
     def _run(self, row: int, ids: Tokens, mask: Tokens) -> npt.NDArray[np.floating[Any]]:
         rows = ids.shape[0]
         binding = self._binding(row, rows)
@@ -94,6 +107,9 @@ class KvRows:
         logits = np.empty((rows, ids.shape[1], self._vocabulary), self._logits_dtype)
         binding.bind_input("input_ids", "cpu", 0, np.int64, ids.shape, ids.ctypes.data)
         binding.bind_input("attention_mask", "cpu", 0, np.int64, mask.shape, mask.ctypes.data)
+        if self._positions:
+            places = mask.sum(1, keepdims=True) - ids.shape[1] + np.arange(ids.shape[1])
+            binding.bind_input("position_ids", "cpu", 0, np.int64, places.shape, places.ctypes.data)
         binding.bind_output(
             "logits", "cpu", 0, self._logits_dtype.type, logits.shape, logits.ctypes.data
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import astuple
 from itertools import count
 from typing import Any
 
@@ -64,8 +65,8 @@ class OpenAiApi:
             {
                 "t": "generate",
                 "max_tokens": order.max_tokens,
-                "temperature": order.temperature,
-                "seed": order.seed,
+                "sampling": list(astuple(order.sampling)),
+                "stop": order.text.stop_tokens,
             },
             order.prompt.tobytes(),
             order.terms,
@@ -104,7 +105,7 @@ class _Completion:
     def __init__(self, order: CompletionOrder, job: Job, number: int, tier: str) -> None:
         self._order = order
         self._job = job
-        self._text = TextStream(order.stops, order.reads_bytes)
+        self._text = TextStream(order.stops, order.text.pieces())
         kind = "chat.completion" if order.chat else "text_completion"
         self._head = {
             "id": f"{'chatcmpl' if order.chat else 'cmpl'}-{tier[:8]}-{number}",
@@ -122,7 +123,7 @@ class _Completion:
             if isinstance(event, RefusedError):
                 raise event
             if isinstance(event, Restarted):
-                text, self._text = "", TextStream(self._order.stops, self._order.reads_bytes)
+                text, self._text = "", TextStream(self._order.stops, self._order.text.pieces())
             elif isinstance(event, Tokens):
                 piece, finish = self._take(event)
                 text += piece
@@ -162,7 +163,7 @@ class _Completion:
             return piece, "stop"
         if event.finish:
             piece += self._text.finish()
-        return piece, event.finish
+        return piece, "stop" if self._text.stopped else event.finish
 
     def _choice(self, piece: str, finish: str) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish or None, "logprobs": None}
@@ -172,12 +173,13 @@ class _Completion:
             choice["text"] = piece
         return choice
 
-    def _usage(self) -> dict[str, int]:
+    def _usage(self) -> dict[str, Any]:
         prompt, made = self._job.prompt_tokens, self._job.output_tokens
         return {
             "prompt_tokens": prompt,
             "completion_tokens": made,
             "total_tokens": prompt + made,
+            "prompt_tokens_details": {"cached_tokens": self._job.reused_tokens},
         }
 
 

@@ -12,14 +12,30 @@ import orjson
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.kv_rows import Tokens
+from actuators.onnx_tier.sampling import Sampling
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.terms import Terms, read_terms
-from actuators.onnx_tier.text import encode_text
+from actuators.onnx_tier.text import ModelText
 from forecaster.domain.profile import GenerativeProfile
 
 DEFAULT_MAX_TOKENS = 16
 DEFAULT_CHAT_TOKENS = 128
 _STOPS_MAX = 4
+_CHARACTERS_PER_TOKEN = 64
+
+_HARMLESS: dict[str, tuple[object, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "echo": (),
+    "logprobs": (),
+    "suffix": ("",),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "response_format": ({"type": "text"},),
+}
+"""What is asked for and not done is refused, except where it asks for what is done anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +46,19 @@ class CompletionOrder:
     ----------
     prompt : int64[p]
         Token ids.
-    reads_bytes : bool
-        Whether the model's tokens are bytes.
+    text : ModelText
+        How the model reads and writes.
     """
 
     service: TierService
     prompt: Tokens
     max_tokens: int
-    temperature: float
-    seed: int | None
+    sampling: Sampling
     stops: tuple[str, ...]
     stream: bool
     include_usage: bool
     chat: bool
-    reads_bytes: bool
+    text: ModelText
     terms: Terms
 
 
@@ -64,15 +79,12 @@ def read_order(
         raise _bad(f"the model {service.service!r} does not generate text: use /v2 infer", "model")
     signature = door.signatures[service.service]
     _refuse_unsupported(data)
-    prompt = _chat_prompt(data) if chat else _prompt(data.get("prompt"))
-    if isinstance(prompt, str):
-        if not signature.reads_bytes:
-            raise _bad("this model has no tokenizer here: send token ids", "prompt")
-        prompt = encode_text(prompt)
+    text = door.texts[service.service]
+    context = min(signature.context_tokens, profile.kv_tokens)
+    prompt = _chat_prompt(data, text) if chat else _prompt(data.get("prompt"), text, context)
     if prompt.size == 0:
         raise _bad("the prompt is empty", "prompt")
     max_tokens = _max_tokens(data, chat)
-    context = min(signature.context_tokens, profile.kv_tokens)
     if prompt.size + max_tokens > context:
         raise RefusedError(
             400,
@@ -85,13 +97,12 @@ def read_order(
         service=service,
         prompt=prompt,
         max_tokens=max_tokens,
-        temperature=_number(data, "temperature", 1.0, 0.0, 2.0),
-        seed=_seed(data.get("seed")),
+        sampling=_sampling(data),
         stops=_stops(data.get("stop")),
         stream=bool(data.get("stream")),
         include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
         chat=chat,
-        reads_bytes=signature.reads_bytes,
+        text=text,
         terms=read_terms(headers, "batch" if data.get("service_tier") == "flex" else None),
     )
 
@@ -107,33 +118,36 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _refuse_unsupported(data: dict[str, Any]) -> None:
-    for name, harmless in (("n", 1), ("best_of", 1), ("echo", False), ("logprobs", None)):
+    for name, harmless in _HARMLESS.items():
         value = data.get(name)
-        if value not in (None, harmless, False):
-            raise _bad(f"{name} = {value!r} is not supported", name)
+        if value not in (None, False, *harmless):
+            raise _bad(f"{name} = {str(value)[:60]} is not supported", name)
 
 
-def _prompt(value: object) -> str | Tokens:
+def _prompt(value: object, text: ModelText, context: int) -> Tokens:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list):
         value = value[0]
     if isinstance(value, str):
-        return value
+        if len(value) > context * _CHARACTERS_PER_TOKEN:
+            message = f"this model's context is {context} tokens; the prompt is far longer"
+            raise RefusedError(400, message, "context_length_exceeded")
+        return text.encode(value)
     if isinstance(value, list) and all(type(each) is int and each >= 0 for each in value):
         return np.array(value, np.int64)
     raise _bad("prompt must be one string or one list of token ids", "prompt")
 
 
-def _chat_prompt(data: dict[str, Any]) -> str:
+def _chat_prompt(data: dict[str, Any], text: ModelText) -> Tokens:
     messages = data.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _bad("messages must be a list with at least one message", "messages")
-    lines = []
+    read: list[dict[str, Any]] = []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str):
             raise _bad("each message must be an object with a role", "messages")
-        lines.append(f"{role}: {_content(message.get('content'))}\n")
-    return "".join(lines) + "assistant: "
+        read.append({"role": role, "content": _content(message.get("content"))})
+    return text.chat(read)
 
 
 def _content(content: object) -> str:
@@ -163,6 +177,19 @@ def _number(data: dict[str, Any], name: str, default: float, least: float, most:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise _bad(f"{name} = {value!r} must be a number from {least:g} to {most:g}", name)
     return float(value)
+
+
+def _sampling(data: dict[str, Any]) -> Sampling:
+    top_p = _number(data, "top_p", 1.0, 0.0, 1.0)
+    top_k = data.get("top_k") or 0
+    if type(top_k) is not int or top_k < -1:
+        raise _bad(f"top_k = {top_k!r} must be a whole number, 0 for all", "top_k")
+    return Sampling(
+        temperature=_number(data, "temperature", 1.0, 0.0, 2.0),
+        top_k=max(0, top_k),
+        top_p=max(top_p, 1e-9),
+        seed=_seed(data.get("seed")),
+    )
 
 
 def _seed(value: object) -> int | None:

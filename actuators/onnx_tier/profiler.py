@@ -88,7 +88,7 @@ def measure(unit_type: UnitType, model_path: Path, budget_s: float = 2.0) -> Mea
 def _measure_generative(
     session: Any, limits: GenerativeProfile, share: float, budget_s: float
 ) -> Measurement:
-    engine = GenerateEngine(session, limits)
+    engine = GenerateEngine(session, limits, prefix_share=0.0)
     rest_ratio = 1.0 / share - 1.0
     _run(engine, 1, min(8, engine.row_tokens - _DECODED), rest_ratio)
     steps: list[Step] = []

@@ -190,8 +190,9 @@ class Router:
             return
         lane, unit = found
         if header["t"] == "tokens":
-            for job_id, token, finish in header["r"]:
+            for job_id, token, finish, reused in header["r"]:
                 if (job := unit.jobs.get(job_id)) is not None:
+                    job.reused_tokens += reused
                     job.push(Tokens(token, finish))
                     if finish:
                         self._settle(lane, unit, job)

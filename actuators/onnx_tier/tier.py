@@ -31,8 +31,10 @@ from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.openai_api import OpenAiApi
 from actuators.onnx_tier.replies import JsonReply, refusal_reply
 from actuators.onnx_tier.session import ModelSignature, check_model
-from actuators.onnx_tier.spec import TierSpec
+from actuators.onnx_tier.spec import TierService, TierSpec
 from actuators.onnx_tier.supervisor import Supervisor
+from actuators.onnx_tier.text import ModelText
+from actuators.onnx_tier.tokenizer_files import text_of
 from forecaster.domain.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
@@ -66,26 +68,31 @@ async def run_tier(spec: TierSpec) -> None:
     ModelError
         When a service's model file is missing or broken.
     """
-    signatures = {each.service: _check(each.service, each.model_path) for each in spec.services}
+    signatures = {each.service: _check(each) for each in spec.services}
+    texts = {
+        each.service: text_of(each.model_path.parent, signatures[each.service])
+        for each in spec.services
+        if each.unit_type.generative
+    }
     spec.home.mkdir(parents=True, exist_ok=True)
     public = bind_public(spec.host, spec.port)
     url = f"http://{_bracketed(spec.host)}:{public.getsockname()[1]}"
     with _socket_folder(spec.home) as folder:
-        control_path = folder / "control.sock"
-        await _serve(spec, signatures, public, url, control_path, folder / "units.sock")
+        await _serve(spec, signatures, texts, public, url, folder)
 
 
 async def _serve(
     spec: TierSpec,
     signatures: dict[str, ModelSignature],
+    texts: dict[str, ModelText],
     public: socket.socket,
     url: str,
-    control_path: Path,
-    units_path: Path,
+    folder: Path,
 ) -> None:
     tier, clock = uuid.uuid4().hex, spec.make_clock()
-    supervisor = Supervisor(spec, tier, clock, units_path)
-    door = FrontDoor(tier, clock, spec.services, signatures, supervisor.router)
+    control_path = folder / "control.sock"
+    supervisor = Supervisor(spec, tier, clock, folder / "units.sock")
+    door = FrontDoor(tier, clock, spec.services, signatures, texts, supervisor.router)
     ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
 
     def end(grace_s: float | None = None) -> None:
@@ -155,11 +162,11 @@ def bind_public(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _check(service: str, path: Path) -> ModelSignature:
+def _check(service: TierService) -> ModelSignature:
     try:
-        return check_model(path)
+        return check_model(service.model_path)
     except ModelError as error:
-        raise ModelError(f"service {service!r}: {error.problem}", error.remedy) from error
+        raise ModelError(f"service {service.service!r}: {error.problem}", error.remedy) from error
 
 
 def _bind_control(path: Path) -> socket.socket:

@@ -8,6 +8,7 @@ import numpy as np
 
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
+from actuators.onnx_tier.sampling import Sampling
 from actuators.onnx_tier.session import signature_of
 from actuators.onnx_tier.wire import Frame, Header, pack_tensors, unpack_tensors
 from forecaster.domain.profile import GenerativeProfile, UnitType
@@ -44,7 +45,6 @@ def make_work(session: Any, unit_type: UnitType) -> UnitWork:
 class _GenerativeWork:
     def __init__(self, session: Any, profile: GenerativeProfile) -> None:
         self._engine = GenerateEngine(session, profile)
-        self._stop_token = int(signature_of(session).metadata.get("eos_token", "-1"))
 
     @property
     def has_work(self) -> bool:
@@ -61,9 +61,8 @@ class _GenerativeWork:
             request_id=header["id"],
             prompt=np.frombuffer(body, np.int64),
             max_tokens=header["max_tokens"],
-            temperature=header["temperature"],
-            seed=header["seed"],
-            stop_token=self._stop_token,
+            sampling=Sampling(*header["sampling"]),
+            stop_tokens=tuple(header["stop"]),
         )
         try:
             self._engine.submit(request)
@@ -75,7 +74,9 @@ class _GenerativeWork:
         made = self._engine.step()
         if not made:
             return []
-        return [({"t": "tokens", "r": [[o.request_id, o.token, o.finish] for o in made]}, b"")]
+        return [
+            ({"t": "tokens", "r": [[o.request_id, o.token, o.finish, o.reused] for o in made]}, b"")
+        ]
 
 
 class _ClassicWork:

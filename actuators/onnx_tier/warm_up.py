@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 
+from actuators.onnx_tier.sampling import GREEDY
 from actuators.onnx_tier.wire import Header, pack_tensors
 from forecaster.domain.profile import GenerativeProfile, UnitType
 
@@ -29,7 +32,7 @@ def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, by
         When an input has a type that no tensor of ours has.
     """
     if isinstance(unit_type.profile, GenerativeProfile):
-        header = {"t": "generate", "max_tokens": 2, "temperature": 0.0, "seed": None}
+        header = {"t": "generate", "max_tokens": 2, "sampling": list(astuple(GREEDY)), "stop": []}
         return header | {"id": WARM_UP_ID}, _PROMPT.tobytes()
     zeros = [
         (each["name"], np.zeros([size if size > 0 else 1 for size in each["shape"]], each["dtype"]))

@@ -113,7 +113,8 @@ class Generator:
             self.tally.failed[type(error).__name__] += 1
 
     async def _complete(self, arrival: Arrival) -> None:
-        text = ALPHABET * (arrival.prompt_tokens // len(ALPHABET) + 1)
+        # Each prompt begins in its own way: units read what begins alike only once.
+        text = f"{self.tally.sent} " + ALPHABET * (arrival.prompt_tokens // len(ALPHABET) + 1)
         body = {
             "model": arrival.service,
             "prompt": text[: arrival.prompt_tokens],

@@ -11,6 +11,8 @@ import pytest
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
 from actuators.onnx_tier.kv_rows import KvRows
+from actuators.onnx_tier.prefixes import BLOCK_TOKENS
+from actuators.onnx_tier.sampling import Sampling
 from actuators.onnx_tier.session import check_model, open_session, signature_of
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile
@@ -114,8 +116,8 @@ def test_sampling_repeats_with_its_seed_whoever_shares_the_batch(llama: BareLlam
     def sample(seed: int, neighbours: int) -> list[int]:
         engine = _engine(llama, rows=8, chunk=32)
         for number in range(neighbours):
-            engine.submit(GenerateRequest(100 + number, prompt, 25, 1.0, None))
-        engine.submit(GenerateRequest(1, prompt, 20, temperature=0.9, seed=seed))
+            engine.submit(GenerateRequest(100 + number, prompt, 25, Sampling(1.0)))
+        engine.submit(GenerateRequest(1, prompt, 20, Sampling(0.9, seed=seed)))
         return _drive(engine)[1]
 
     assert sample(5, 0) == sample(5, 4)
@@ -132,12 +134,43 @@ def test_impossible_requests_are_refused(llama: BareLlama, prompt: list[int], to
     assert not engine.has_work
 
 
+def test_prompts_that_begin_alike_are_read_once_and_answered_alike(llama: BareLlama) -> None:
+    shared = np.arange(40, 40 + 3 * BLOCK_TOKENS) % 90 + 32
+    ends = [np.array(list(text), np.int64) for text in (b"ebb", b"flow", b"spring tide, neap")]
+    prompts = [np.concatenate([shared, end]) for end in ends] + [shared, shared[:BLOCK_TOKENS]]
+    engine = _engine(llama, rows=3, chunk=48)
+    reused: dict[int, int] = defaultdict(int)
+    made: dict[int, list[int]] = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        engine.submit(GenerateRequest(number, prompt, 12))
+    while engine.has_work:
+        for out in engine.step():
+            reused[out.request_id] += out.reused
+            made[out.request_id].append(out.token)
+    for number, prompt in enumerate(prompts):
+        assert made[number] == llama.greedy(prompt.tolist(), 12), number
+    assert reused == {0: 0, 1: 96, 2: 96, 3: 64, 4: 0}, "the last token is always read"
+    read = sum(step.p for step in engine.steps)
+    assert read == sum(map(len, prompts)) - sum(reused.values())
+
+
+def test_old_prefixes_give_way(llama: BareLlama) -> None:
+    engine = _engine(llama, rows=1, chunk=128, kv=4 * 4 * BLOCK_TOKENS)
+    prompts = _prompts(6, 8, seed=8)
+    prompts = [np.resize(each, 2 * BLOCK_TOKENS + 1) for each in prompts]
+    reused = []
+    for number, prompt in enumerate([*prompts, prompts[-1], prompts[0]]):
+        engine.submit(GenerateRequest(number, prompt, 1))
+        reused.append(engine.step()[0].reused)
+    assert reused == [0] * 6 + [2 * BLOCK_TOKENS, 0], "room for four blocks"
+
+
 def test_a_stop_token_ends_the_answer_without_being_part_of_it(llama: BareLlama) -> None:
     alone = llama.greedy(b"harbour", 30)
     stop = alone[6]
     engine = _engine(llama, rows=2, chunk=8)
     prompt = np.frombuffer(b"harbour", np.uint8).astype(np.int64)
-    engine.submit(GenerateRequest(1, prompt, 30, stop_token=stop))
+    engine.submit(GenerateRequest(1, prompt, 30, stop_tokens=(7, stop)))
     outs = [out for _ in range(40) if engine.has_work for out in engine.step()]
     assert [out.token for out in outs if out.finish != "stop"] == alone[: alone.index(stop)]
     assert outs[-1].finish == "stop"

@@ -49,7 +49,7 @@ class _Bench:
         return job
 
     def token(self, job: Job, finish: str = "") -> None:
-        frame = {"t": "tokens", "r": [[job.job_id, 65, finish]]}
+        frame = {"t": "tokens", "r": [[job.job_id, 65, finish, 0]]}
         self.router.take(job.unit_id, frame, b"")
 
 

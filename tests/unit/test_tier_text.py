@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actuators.onnx_tier.text import TextStream, encode_text
+from actuators.onnx_tier.text import ByteText, NoText, TextStream, encode_text
 
 
 def _run(text: str, stops: tuple[str, ...]) -> tuple[str, list[str], bool]:
-    stream = TextStream(stops)
+    stream = TextStream(stops, ByteText().pieces())
     pieces = []
     for token in encode_text(text).tolist():
         pieces.append(stream.add(token))
@@ -38,7 +38,7 @@ def test_text_ends_before_the_first_stop(text: str, stops: list[str]) -> None:
 
 
 def test_what_may_begin_a_stop_is_held_back() -> None:
-    stream = TextStream(("END",))
+    stream = TextStream(("END",), ByteText().pieces())
     assert [stream.add(ord(c)) for c in "aENxE"] == ["a", "", "", "ENx", ""]
     assert stream.finish() == "E"
 
@@ -50,9 +50,9 @@ def test_characters_of_several_bytes_are_never_torn() -> None:
 
 @pytest.mark.parametrize(("token", "text"), [(300, ""), (65, "A")])
 def test_tokens_that_are_no_byte_have_no_text(token: int, text: str) -> None:
-    assert TextStream(()).add(token) == text
+    assert TextStream((), ByteText().pieces()).add(token) == text
 
 
 def test_ids_of_other_models_are_written_as_numbers() -> None:
-    stream = TextStream((), reads_bytes=False)
+    stream = TextStream((), NoText().pieces())
     assert stream.add(31999) + stream.add(2) == "31999 2 "
