@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from actuators.onnx_tier.session import signature_of
+from actuators.onnx_tier.session import reason_of, signature_of
 from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.profile import ClassicProfile
 
@@ -92,7 +92,7 @@ class ClassicEngine:
             answers = self._run(batch)
         except Exception as error:  # noqa: BLE001 - ORT's refusals share no other base
             if len(batch) == 1:
-                return [InferOut(batch[0].request_id, [], _first_line(error))]
+                return [InferOut(batch[0].request_id, [], reason_of(error))]
             # One bad request must not fail its neighbours: run each alone.
             answers = [self._alone(request) for request in batch]
         rows = sum(_rows(request) for request in batch)
@@ -115,7 +115,7 @@ class ClassicEngine:
         try:
             return self._run([request])[0]
         except Exception as error:  # noqa: BLE001 - as in `step`
-            return InferOut(request.request_id, [], _first_line(error))
+            return InferOut(request.request_id, [], reason_of(error))
 
     def _run(self, batch: Sequence[InferRequest]) -> list[InferOut]:
         if len(batch) == 1:
@@ -151,7 +151,3 @@ def _kind(request: InferRequest) -> tuple[tuple[str, str, tuple[int, ...], bool]
         (name, tensor.dtype.str, tensor.shape[1:], tensor.ndim > 0 and tensor.shape[0] == rows)
         for name, tensor in request.inputs
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300] or type(error).__name__

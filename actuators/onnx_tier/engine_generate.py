@@ -126,6 +126,11 @@ class GenerateEngine:
         return self._kv.row_tokens
 
     @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._kv.vocabulary
+
+    @property
     def has_work(self) -> bool:
         """Whether `step` would do anything."""
         return bool(self._rows or self._reading or self._waiting)

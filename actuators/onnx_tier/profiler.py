@@ -22,7 +22,8 @@ from scipy.optimize import nnls
 
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest, Step
-from actuators.onnx_tier.session import TensorSpec, check_model, open_session, signature_of
+from actuators.onnx_tier.samples import Shapes, sample_inputs
+from actuators.onnx_tier.session import check_model, open_session, signature_of
 from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
@@ -61,7 +62,9 @@ def measure_profile(
     return measure(unit_type, model_path, budget_s).profile
 
 
-def measure(unit_type: UnitType, model_path: Path, budget_s: float = 2.0) -> Measurement:
+def measure(
+    unit_type: UnitType, model_path: Path, budget_s: float = 2.0, shapes: Shapes | None = None
+) -> Measurement:
     """Run the unit's real engine in this process for about `budget_s` seconds.
 
     Parameters
@@ -72,6 +75,8 @@ def measure(unit_type: UnitType, model_path: Path, budget_s: float = 2.0) -> Mea
         ONNX file.
     budget_s : float
         Time to spend. Slow models overrun it: the extremes of the grid are always measured.
+    shapes : mapping of str to tuple of int, optional
+        Shapes that a classic model accepts; what it carries when absent.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def measure(unit_type: UnitType, model_path: Path, budget_s: float = 2.0) -> Mea
     session = open_session(model_path, unit_type.provider, unit_type.threads)
     if isinstance(unit_type.profile, GenerativeProfile):
         return _measure_generative(session, unit_type.profile, unit_type.compute_share, budget_s)
-    return _measure_classic(session, unit_type.profile, unit_type.compute_share, budget_s)
+    return _measure_classic(session, unit_type.profile, unit_type.compute_share, budget_s, shapes)
 
 
 def _measure_generative(
@@ -187,17 +192,17 @@ def _medians(steps: list[Step]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def _measure_classic(
-    session: Any, limits: ClassicProfile, share: float, budget_s: float
+    session: Any, limits: ClassicProfile, share: float, budget_s: float, shapes: Shapes | None
 ) -> Measurement:
     engine = ClassicEngine(session, replace(limits, batch_delay_s=0.0))
-    inputs = signature_of(session).inputs
+    signature = signature_of(session)
     sizes = [1 << power for power in range(limits.max_batch.bit_length())]
     sizes = sorted({*sizes, limits.max_batch})
     each_s = budget_s / len(sizes)
     curve: list[tuple[int, float]] = []
     samples, scv = 0, limits.service_time_scv
     for size in sizes:
-        sample = [(spec.name, _sample(spec, size)) for spec in inputs]
+        sample = sample_inputs(signature, size, shapes)
         times = _time_passes(engine, sample, each_s, 1.0 / share - 1.0)
         samples += times.size
         if size == 1:
@@ -231,12 +236,3 @@ def _scv(times: npt.NDArray[np.float64]) -> float:
     """Squared coefficient of variation without the slowest twentieth, which is the machine's noise."""
     kept = np.sort(times)[: max(2, int(0.95 * times.size))]
     return float(min(kept.var() / kept.mean() ** 2, _SCV_MAX))
-
-
-def _sample(spec: TensorSpec, size: int) -> Tensor:
-    free = [length if length > 0 else 1 for length in spec.shape]
-    shape = [size, *free[1:]] if spec.shape and spec.shape[0] == -1 else free
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return np.random.default_rng(7).standard_normal(shape).astype(dtype)
-    return np.ones(shape, dtype)

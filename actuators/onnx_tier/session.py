@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
         session = ort.InferenceSession(path, _options(threads), providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         raise ModelError(
-            f"model file {path} is refused by ONNX Runtime: {_first_line(error)}",
+            f"model file {path} is refused by ONNX Runtime: {reason_of(error)}",
             "export or download it again",
         ) from error
     if provider == "cuda" and session.get_providers()[0] != CUDA:
@@ -153,7 +154,7 @@ def check_model(path: Path) -> ModelSignature:
         model = onnx.load_model(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no public home across its versions
         raise ModelError(
-            f"model file {path} is not ONNX: {_first_line(error)}", "export or download it again"
+            f"model file {path} is not ONNX: {reason_of(error)}", "export or download it again"
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"model file {path} holds no graph", "export or download it again")
@@ -170,7 +171,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised: no second telling
     return options
 
 
@@ -191,5 +192,9 @@ def _numpy_name(onnx: Any, kind: int) -> str:
     return str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300] or type(error).__name__
+def reason_of(error: Exception) -> str:
+    """Return what ONNX Runtime has to say in one line, without the place in its source."""
+    line = str(error).strip().split("\n")[0]
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
+    line = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", line)
+    return line[:300] or type(error).__name__

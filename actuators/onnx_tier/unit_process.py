@@ -11,14 +11,13 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from actuators.onnx_tier.session import open_session, provider_of, signature_of
 from actuators.onnx_tier.spec import unit_type_from_dict
 from actuators.onnx_tier.unit_work import UnitWork, make_work
-from actuators.onnx_tier.warm_up import WARM_UP_ID
+from actuators.onnx_tier.warm_up import WARM_UP_ID, warm_up_inputs
 from actuators.onnx_tier.wire import BlockingLink, Frame, WireError
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import UnitType
@@ -66,12 +65,11 @@ def _load(link: BlockingLink, unit_type: UnitType, path: Path) -> UnitWork | Non
     except (ModelError, MemoryError) as error:
         link.send({"t": "failed", "reason": str(error) or "out of memory"})
         return None
-    signature = signature_of(session)
     link.send(
         {
             "t": "loaded",
             "provider": provider_of(session),
-            "inputs": [asdict(each) for each in signature.inputs],
+            "inputs": warm_up_inputs(signature_of(session)),
             "seconds": time.monotonic() - started_s,
         }
     )

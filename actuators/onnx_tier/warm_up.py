@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 
+from actuators.onnx_tier.samples import sample_shape, stated_shapes
 from actuators.onnx_tier.sampling import GREEDY
+from actuators.onnx_tier.session import ModelSignature, signature_of
 from actuators.onnx_tier.wire import Header, pack_tensors
 from forecaster.domain.profile import GenerativeProfile, UnitType
 
@@ -24,7 +27,7 @@ def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, by
     unit_type : UnitType
         Tells the kind.
     inputs : list of dict
-        ``name``, ``dtype`` and ``shape`` (-1 = any length) of the model's inputs.
+        From `warm_up_inputs`.
 
     Raises
     ------
@@ -34,12 +37,23 @@ def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, by
     if isinstance(unit_type.profile, GenerativeProfile):
         header = {"t": "generate", "max_tokens": 2, "sampling": list(astuple(GREEDY)), "stop": []}
         return header | {"id": WARM_UP_ID}, _PROMPT.tobytes()
-    zeros = [
-        (each["name"], np.zeros([size if size > 0 else 1 for size in each["shape"]], each["dtype"]))
-        for each in inputs
-    ]
+    zeros = [(each["name"], np.zeros(each["shape"], each["dtype"])) for each in inputs]
     entries, body = pack_tensors(zeros)
     return {"t": "infer", "id": WARM_UP_ID, "inputs": entries, "outputs": []}, body
+
+
+def warm_up_for(unit_type: UnitType, session: Any) -> tuple[Header, bytes]:
+    """Return the warm-up request of an open session."""
+    return warm_up_frame(unit_type, warm_up_inputs(signature_of(session)))
+
+
+def warm_up_inputs(signature: ModelSignature) -> list[Header]:
+    """Return ``name``, ``dtype`` and a shape that the model accepts, for each of its inputs."""
+    shapes = stated_shapes(signature)
+    return [
+        {"name": each.name, "dtype": each.dtype, "shape": list(sample_shape(each, 1, shapes))}
+        for each in signature.inputs
+    ]
 
 
 def warm_up_answer(header: Header) -> str | None:

@@ -25,6 +25,7 @@ MODULES = (
     "replay",
     "frontier",
     "units",
+    "deploy",
     "config",
 )
 MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units"}

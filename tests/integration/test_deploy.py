@@ -1,0 +1,272 @@
+"""`tidegate deploy`: real models in, unit types out that a real tier serves; broken ones in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from actuators.intake.checks import check
+from actuators.intake.compare import error_max, token_agreement
+from actuators.intake.intake import Wishes, take_in
+from actuators.onnx_tier.demo_models import LlamaShape, mlp_classifier, tiny_llama
+from actuators.onnx_tier.session import check_model
+from actuators.onnx_tier.spec import TierService
+from forecaster.config import load_unit_type
+from forecaster.config.unit_types import model_path
+from forecaster.domain.errors import ModelError, SettingError
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile
+from tests.integration.cli_runner import Runner
+from tests.integration.test_tier_tokenizer import VOCABULARY, write_tokenizer
+from tests.integration.tier_helpers import CLASSIFIER, BareMlp, running
+
+QUICK = Wishes(max_batch=8, budget_s=0.3)
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "ranker.onnx"
+    onnx.save_model(mlp_classifier(width=256), path)
+    return path
+
+
+def _small(nodes: list[Any], inputs: list[Any], outputs: list[Any], opset: int = 17) -> Any:
+    graph = helper.make_graph(nodes, "small", inputs, outputs)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("acme.ai", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def _value(name: str, kind: int, shape: list[Any]) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+FLOATS = (_value("x", TensorProto.FLOAT, ["n", 4]), _value("y", TensorProto.FLOAT, ["n", 4]))
+
+
+def test_a_classifier_is_deployed_and_served(mlp: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    found = take_in(mlp, "ranker", tmp_path / "models", QUICK, steps.append)
+    assert steps[0] == "checking the file"
+    assert len(steps) == 7
+    assert found.error_max is not None
+    assert found.error_max < 1e-4
+    unit = load_unit_type(tmp_path / "models", "ranker")
+    assert isinstance(unit.profile, ClassicProfile)
+    sizes, latencies = np.array(unit.profile.batch_latency_s).T
+    assert sizes[0] == 1
+    assert (np.diff(sizes / latencies) > 0).all(), "every batch that is kept pays"
+    assert 0 < unit.lead_time_s < found.starts.spawn_s
+    assert set(found.starts.stages_s) == {"starting", "loading", "warming"}
+    assert found.starts.memory_bytes > found.model.weight_bytes
+    service = TierService(CLASSIFIER, unit, model_path(tmp_path / "models", unit))
+    features = np.random.default_rng(2).standard_normal((1, 64)).astype(np.float32)
+    bare = BareMlp.__new__(BareMlp)
+    from actuators.onnx_tier.session import open_session
+
+    bare.session = open_session(mlp, "cpu", 1)
+    with running(tmp_path / "home", (service,)) as tier:
+        tier.ready(CLASSIFIER, 1)
+        tensor = {"name": "features", "datatype": "FP32", "shape": [1, 64]}
+        body = {"inputs": [tensor | {"data": features[0].tolist()}]}
+        answer = httpx.post(f"{tier.url}/v2/models/{CLASSIFIER}/infer", json=body).json()
+    value = np.array(answer["outputs"][0]["data"], np.float32)
+    np.testing.assert_allclose(value, bare(features)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_language_model_is_deployed_with_its_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    made = tiny_llama(LlamaShape(layers=2, hidden=64, heads=4, vocabulary=VOCABULARY))
+    del made.metadata_props[:]
+    onnx.save_model(made, folder / "decoder.onnx")
+    write_tokenizer(folder)
+    genai = {"model": {"decoder": {"filename": "decoder.onnx"}, "context_length": 512}}
+    (folder / "genai_config.json").write_text(json.dumps(genai))
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    wishes = replace(QUICK, tpot_s=0.5, replace=True)
+    found = take_in(folder, "own", tmp_path / "models", wishes, lambda _text: None)
+    assert found.token_agreement is not None
+    assert found.token_agreement > 0.99
+    assert isinstance(found.unit.profile, GenerativeProfile)
+    assert found.unit.profile.kv_tokens == 8 * 512
+    assert found.unit.profile.chunk_tokens == 128
+    deployed = tmp_path / "models" / "own"
+    assert check_model(deployed / "model.onnx").context_tokens == 512
+    assert {p.name for p in deployed.iterdir()} == {
+        "model.onnx", "model.onnx.data", "unit.toml", "tokenizer.json", "tokenizer_config.json",
+        "genai_config.json",
+    }  # fmt: skip
+    assert check(deployed / "model.onnx").external_files
+
+
+def test_the_command_reports_units_at_the_peak(
+    mlp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cli = Runner(monkeypatch, capfd)
+    config = tmp_path / "tidegate.toml"
+    config.write_text(f'models = "{tmp_path / "models"}"\n')
+    args = ("deploy", str(mlp), "--seconds", "0.3", "--config", str(config))
+    load = ("--rate", "50", "--latency-p99", "0.5")
+    found = cli(*args, *load, "--format", "json").json
+    assert found["unit"] == "ranker"
+    assert found["units_at_peak_after"] >= 1
+    assert found["units_at_peak_before"] >= 1
+    assert found["warm_up_s"]["zygote"] < found["warm_up_s"]["spawn"]
+    assert found["accuracy_delta"]["error_max"] < 1e-4
+    again = cli(*args)
+    assert again.code == 2
+    assert "exists; choose another name or --replace" in again.error
+    assert cli(*args, "--replace").code == 0
+    for option, value in (("--shape", "x"), ("--provider", "tpu"), ("--name", "../up")):
+        refused = cli(*args, option, value)
+        assert (refused.code, option in refused.error) == (2, True)
+    missing = cli("deploy", str(tmp_path / "none.onnx"))
+    assert (missing.code, "does not exist" in missing.error) == (1, True)
+
+
+def _corrupt(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"\x08\x0a\x12\xff\xff")
+
+
+def _torn(folder: Path) -> None:
+    whole = folder / "whole.bin"
+    onnx.save_model(mlp_classifier(width=64), whole)
+    (folder / "model.onnx").write_bytes(whole.read_bytes()[:5000])
+    whole.unlink()
+
+
+def _external(folder: Path) -> None:
+    onnx.save_model(
+        mlp_classifier(width=64),
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+    )
+
+
+def _missing_data(folder: Path) -> None:
+    _external(folder)
+    (folder / "weights.bin").unlink()
+
+
+def _short_data(folder: Path) -> None:
+    _external(folder)
+    data = folder / "weights.bin"
+    data.write_bytes(data.read_bytes()[:100])
+
+
+def _data_elsewhere(folder: Path) -> None:
+    _external(folder)
+    model = onnx.load_model(folder / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../../etc/passwd"
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def _opset(folder: Path) -> None:
+    model = _small([helper.make_node("Relu", ["x"], ["y"])], [FLOATS[0]], [FLOATS[1]], opset=99)
+    onnx.save_model(model, folder / "model.onnx")
+
+
+def _custom(folder: Path) -> None:
+    node = helper.make_node("Swish", ["x"], ["y"], domain="acme.ai")
+    onnx.save_model(_small([node], [FLOATS[0]], [FLOATS[1]]), folder / "model.onnx")
+
+
+def _unknown_operator(folder: Path) -> None:
+    node = helper.make_node("Relu9", ["x"], ["y"])
+    onnx.save_model(_small([node], [FLOATS[0]], [FLOATS[1]]), folder / "model.onnx")
+
+
+def _strings(folder: Path) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    ends = [_value(name, TensorProto.STRING, ["n"]) for name in "xy"]
+    onnx.save_model(_small([node], ends[:1], ends[1:]), folder / "model.onnx")
+
+
+def _two(folder: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        (folder / name).write_bytes(b"")
+
+
+def _picky(folder: Path) -> None:
+    """Its free axis takes one length only."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    ends = [_value(name, TensorProto.FLOAT, [1, "m"]) for name in "xy"]
+    model = _small([node], ends[:1], ends[1:])
+    model.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [2], [1, 512]))
+    onnx.save_model(model, folder / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (_corrupt, "is not ONNX: .*; export or download it again"),
+        (_torn, "is not ONNX"),
+        (_missing_data, "external data 'weights.bin' is missing in .*; copy it beside the model"),
+        (_short_data, "external data 'weights.bin' has 100 of .* bytes"),
+        (_data_elsewhere, "lies outside the model's folder"),
+        (_opset, "opset 99 is not supported: the newest known here is"),
+        (_custom, "custom operators are not supported: acme.ai:Swish"),
+        (_unknown_operator, "refused by ONNX Runtime"),
+        (_strings, "has type object|has type .*str.*, which cannot be served"),
+        (_two, "must hold one ONNX file; it holds a.onnx, b.onnx"),
+        (_picky, "refuses sample inputs: .*; state the lengths that it accepts"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_and_leaves_nothing(
+    tmp_path: Path, break_it: Callable[[Path], None], said: str
+) -> None:
+    source, models = tmp_path / "source", tmp_path / "models"
+    source.mkdir()
+    break_it(source)
+    with pytest.raises(ModelError, match=said) as refusal:
+        take_in(source, "broken", models, QUICK, lambda _text: None)
+    assert "\n" not in str(refusal.value)
+    assert not models.exists() or not [*models.iterdir()]
+
+
+def test_a_model_that_memory_cannot_hold_is_refused(mlp: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"a unit needs about .* GB .* are available; use a larger"
+    ):
+        check(mlp, memory_bytes=1_000_000)
+
+
+def test_a_stated_shape_is_used_and_kept(tmp_path: Path) -> None:
+    _picky(tmp_path)
+    wishes = replace(QUICK, shapes={"x": (1, 512)})
+    with pytest.raises(SettingError, match="must fit the model's: x="):
+        take_in(tmp_path, "p", tmp_path / "m", replace(QUICK, shapes={"z": (1,)}), print)
+    found = take_in(tmp_path / "model.onnx", "p", tmp_path / "m", wishes, lambda _text: None)
+    assert not found.model.batches
+    assert isinstance(found.unit.profile, ClassicProfile)
+    assert found.unit.profile.max_batch == 1
+    assert found.error_max == 0.0
+
+
+def test_a_worse_graph_would_be_seen(tmp_path: Path) -> None:
+    """The measures are not blind: other weights give large errors and other tokens."""
+    paths = []
+    for seed in (1, 2):
+        paths.append(tmp_path / f"{seed}.onnx")
+        onnx.save_model(mlp_classifier(width=64, seed=seed), paths[-1])
+    assert error_max(*paths, {}, 2) > 0.1
+    assert error_max(paths[0], paths[0], {}, 2) == 0.0
+    for seed in (1, 2):
+        onnx.save_model(
+            tiny_llama(LlamaShape(layers=1, hidden=64, heads=4, seed=seed)), paths[seed - 1]
+        )
+    limits = GenerativeProfile(0, 0, 0, 0, max_batch=2, chunk_tokens=16, kv_tokens=256)
+    assert token_agreement(*paths, limits) < 0.5
+    assert token_agreement(paths[0], paths[0], limits) == 1.0
