@@ -52,6 +52,7 @@ class Unit:
     ends_s: float = float("inf")
     released: bool = False
     exited: bool = False
+    how_it_ended: str = ""
 
 
 class FleetTable:

@@ -27,6 +27,7 @@ log = logging.getLogger("onnx_tier")
 MONITOR_S = 0.25
 _STOP_WITHIN_S = 5.0
 _EXIT_REPORT_S = 1.0
+_LAST_WORDS_S = 0.2
 
 
 class Supervisor:
@@ -191,9 +192,15 @@ class Supervisor:
 
     def exited(self, unit_id: str, how: str) -> None:
         """Record the end of a unit's process."""
-        if (unit := self.fleet.get(unit_id)) is not None:
-            unit.exited = True
+        unit = self.fleet.get(unit_id)
+        if unit is None:
+            return
+        unit.exited, unit.how_it_ended = True, how
+        if unit.released or (unit.link is None and unit.state is not UnitState.STARTING):
             self._end(unit, how)
+        else:
+            # Its last words may still lie in its socket: they say why, the exit status only that.
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._end, unit, how)
 
     def _fork_cold_units(self) -> None:
         """Order a process for every cold unit; while there is no zygote, they stay cold."""
@@ -256,6 +263,9 @@ class Supervisor:
             return
         unit.link = None
         self.router.lose_unit(unit.unit_id)
+        if unit.exited:
+            self._end(unit, unit.how_it_ended)
+            return
         # The zygote's report says how it ended; without one (a lost zygote) the silence will do.
         asyncio.get_running_loop().call_later(
             _EXIT_REPORT_S, self._end, unit, "its connection was lost"
