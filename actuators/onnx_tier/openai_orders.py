@@ -132,7 +132,7 @@ def _prompt(value: object, text: ModelText, context: int) -> Tokens:
             message = f"this model's context is {context} tokens; the prompt is far longer"
             raise RefusedError(400, message, "context_length_exceeded")
         return text.encode(value)
-    if isinstance(value, list) and all(type(each) is int and each >= 0 for each in value):
+    if isinstance(value, list) and all(type(each) is int and 0 <= each < 2**31 for each in value):
         return np.array(value, np.int64)
     raise _bad("prompt must be one string or one list of token ids", "prompt")
 

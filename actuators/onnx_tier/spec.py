@@ -95,6 +95,8 @@ class TierSpec:
         Silence after which a unit is taken for hung and killed.
     load_deadline_s : float
         Longest time from the fork to a created session.
+    head_within_s : float
+        Time in which a client must have sent a request's head.
     """
 
     home: Path
@@ -109,6 +111,7 @@ class TierSpec:
     grace_s: float = 8.0
     heartbeat_timeout_s: float = 8.0
     load_deadline_s: float = 300.0
+    head_within_s: float = 10.0
 
     def __post_init__(self) -> None:
         names = [each.service for each in self.services]

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Route
 
 from actuators.onnx_tier.control_api import ControlApi
 from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.http_guard import guarded
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_api import InferenceApi
 from actuators.onnx_tier.jobs import RefusedError
@@ -105,7 +106,8 @@ async def _serve(
     public_routes.append(Route("/healthz", _healthz(door)))
     _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
-    servers = [_server(public_routes), _server(ControlApi(door, supervisor, url, end).routes())]
+    control_routes = ControlApi(door, supervisor, url, end).routes()
+    servers = [_server(routes, spec.head_within_s) for routes in (public_routes, control_routes)]
     await supervisor.start()
     grpc = await _start_grpc(spec, door, inference)
     serving = [
@@ -200,11 +202,11 @@ def _socket_folder(home: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _server(routes: list[BaseRoute]) -> _Server:
+def _server(routes: list[BaseRoute], head_within_s: float) -> _Server:
     app = Starlette(routes=routes, exception_handlers=_HANDLERS)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=guarded(head_within_s),
         loop="none",
         ws="none",
         lifespan="off",
