@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from forecaster.domain.errors import (
 
 START_WITHIN_S = 30.0
 _EXIT_MARGIN_S = 8.0
+_POLL_S = 0.05
 
 
 @dataclass(slots=True)
@@ -138,6 +140,54 @@ def start_tier(spec: TierSpec, log_path: Path) -> TierHandle:
         grace_s=spec.grace_s,
         grpc_address=data["grpc_address"],
     )
+
+
+def stop_tier(home: Path, grace_s: float) -> int:
+    """End a tier whose launcher is gone: accepted requests are answered first.
+
+    Parameters
+    ----------
+    home : Path
+        The tier's home.
+    grace_s : float
+        Time for accepted requests.
+
+    Returns
+    -------
+    int
+        The process that ended.
+
+    Raises
+    ------
+    ActuatorUnavailableError
+        When no tier runs there.
+    ActuatorError
+        When it does not end in time.
+    """
+    note = home / "tier.json"
+    try:
+        told = orjson.loads(note.read_bytes())
+        with OnnxTierActuator(Path(told["control_socket"])) as actuator:
+            actuator.shutdown(grace_s)
+    except (OSError, ValueError, KeyError, ActuatorUnavailableError) as error:
+        raise ActuatorUnavailableError(f"no serving tier runs in {home}", "") from error
+    pid = int(told["pid"])
+    deadline_s = time.monotonic() + grace_s + _EXIT_MARGIN_S
+    while _exists(pid):
+        if time.monotonic() > deadline_s:
+            raise ActuatorError(f"the tier, process {pid}, does not end", f"kill -9 {pid}")
+        time.sleep(_POLL_S)
+    return pid
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process runs; one that only waits for its parent to notice does not."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:

@@ -12,6 +12,7 @@ from actuators.onnx_tier.fleet import FleetTable, Unit
 from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
 from actuators.onnx_tier.order_book import OrderBook
+from actuators.onnx_tier.replacements import Replacements
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
@@ -53,6 +54,7 @@ class Supervisor:
         self.fleet = FleetTable(tier, clock)
         self.router = Router(spec.services, self._release, self.retry_after_s)
         self._orders = OrderBook()
+        self._replacements = Replacements(time.monotonic)
         self._zygote = ZygoteHost(self, socket_path)
         self._server: asyncio.AbstractServer | None = None
         self._monitor: asyncio.Task[None] | None = None
@@ -306,9 +308,13 @@ class Supervisor:
             self.fleet.move(unit, UnitState.GONE)
             return
         log.error("unit %s failed: %s", unit.unit_id, how)
+        served = unit.state is UnitState.READY
         self.fleet.move(unit, UnitState.FAILED, how)
         if unit.pid and not unit.exited:
             kill(unit.pid)
+        if served and not self._stopping and self._replacements.allow(unit.service.service):
+            self.fleet.order(unit.service, f"replaces {unit.unit_id}: {how}")
+            self._fork_cold_units()
 
     # -- the watch ----------------------------------------------------------------------------
 

@@ -112,11 +112,24 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
 
 
 @app.command("tier")
-def tier_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
+def tier_command(
+    stop: Annotated[
+        bool,
+        typer.Option("--stop", help="end the tier that runs, also one left by a killed command"),
+    ] = False,
+    config: ConfigOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
     """Run the ONNX Runtime serving tier alone; it outlives any daemon.
 
     Example: `tidegate tier & tidegate daemon`
     """
+    if stop:
+        from forecaster.wiring.sessions import stop_tier_alone
+
+        pid = stop_tier_alone(load_settings(config))
+        emit({"stopped": pid}, form, f"the tier, process {pid}, answered what it held and ended")
+        return
     from forecaster.wiring.sessions import tier_alone
     from forecaster.wiring.signals import StopRequested, StopSignals
 

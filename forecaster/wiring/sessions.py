@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from actuators.onnx_tier.client import OnnxTierActuator
-from actuators.onnx_tier.launch import TierHandle
+from actuators.onnx_tier.launch import TierHandle, stop_tier
 from forecaster.clock import SystemClock
 from forecaster.config import Settings
 from forecaster.daemon.training import retrain_service
@@ -23,6 +23,7 @@ from forecaster.store import Store
 from forecaster.wiring import demo
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
+    TIER_GRACE_S,
     Place,
     Running,
     Say,
@@ -109,7 +110,7 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
         now_s = time.time()
         rows = demo.load_history(store, samples, home, now_s)
         say(f"ingested {rows:,} requests: two weeks that end now")
-        train_missing(store, wanted, now_s, say, always=True)
+        train_missing(store, wanted, units, now_s, say, always=True)
         place = Place(home, base / "profiles", demo.compressed_clock(now_s))
         about = {
             "demo": True,
@@ -127,7 +128,7 @@ def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
     say("opening the store")
     with open_store(settings) as store:
         units = unit_types(settings, home / "profiles", say)
-        train_missing(store, settings, time.time(), say)
+        train_missing(store, settings, units, time.time(), say)
         place = Place(home, home / "profiles", SystemClock())
         say("starting the serving tier")
         yield Session(settings, place, store, units, {"demo": False})
@@ -141,6 +142,17 @@ def tier_alone(settings: Settings) -> Iterator[TierHandle]:
     place = Place(home, home / "profiles", SystemClock())
     with serve_tier(settings, place, units, exit_with_parent=False) as handle:
         yield handle
+
+
+def stop_tier_alone(settings: Settings) -> int:
+    """End the tier of this state folder, whoever started it; return its process number.
+
+    Raises
+    ------
+    ActuatorUnavailableError
+        When none runs.
+    """
+    return stop_tier(ensure_home(settings) / "tier", TIER_GRACE_S)
 
 
 @contextmanager
@@ -158,7 +170,7 @@ def attached(settings: Settings) -> Iterator[str]:
         tier_url = actuator.stats()["url"]
         store = stack.enter_context(open_store(settings))
         units = unit_types(settings, home / "profiles", lambda text: None)
-        train_missing(store, settings, time.time(), lambda text: None)
+        train_missing(store, settings, units, time.time(), lambda text: None)
         place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
         _, board = stack.enter_context(pilot_all(settings, place, store, actuator, units, facts))
@@ -184,14 +196,22 @@ def control_socket(home: Path) -> Path:
 
 
 def train_missing(
-    store: Store, settings: Settings, now_s: float, say: Say, always: bool = False
+    store: Store,
+    settings: Settings,
+    units: Mapping[str, UnitType],
+    now_s: float,
+    say: Say,
+    always: bool = False,
 ) -> None:
     """Train every configured service that has history and no champion."""
     for each in settings.service:
         if not always and _has_champion(store, each.name):
             continue
         try:
-            report = retrain_service(store, each.service(), settings.retrain, now_s)
+            profile = units[each.name].profile
+            report = retrain_service(
+                store, each.service(), settings.retrain, now_s, profile=profile
+            )
             say(f"trained {each.name}: {report.verdict.reason}")
         except DataError as error:
             say(f"{each.name} is not trained: {error}; the floor of its units is kept")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actuators.onnx_tier.launch import start_tier
+from actuators.onnx_tier.launch import start_tier, stop_tier
 from actuators.onnx_tier.session import cuda_visible
 from actuators.onnx_tier.spec import ClockSpec, TierService, TierSpec
 from forecaster.domain.errors import (
@@ -172,6 +172,26 @@ def test_a_tier_ends_with_the_parent_that_died(models: Path, tmp_path: Path) -> 
         assert alive(tier_pid)
         parent.kill()
     until(lambda: not alive(tier_pid), "the tier ends after its parent")
+
+
+def test_a_tier_whose_launcher_is_gone_can_be_stopped(models: Path, tmp_path: Path) -> None:
+    spec_path = tmp_path / "spec.json"
+    home = tmp_path / "home"
+    spec_path.write_bytes(TierSpec(home, services(models), exit_with_parent=False).to_json())
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(spec_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as parent:
+        assert parent.stdout is not None
+        tier_pid = int(parent.stdout.readline())
+        parent.kill()
+    assert alive(tier_pid), "it outlives its launcher"
+    family = [tier_pid, *children_of(tier_pid)]
+    assert stop_tier(home, 5.0) == tier_pid
+    assert not [pid for pid in family if alive(pid)]
+    with pytest.raises(ActuatorUnavailableError, match="no serving tier runs in"):
+        stop_tier(home, 5.0)
 
 
 def test_homes_with_long_paths_get_short_sockets(models: Path, tmp_path: Path) -> None:
