@@ -145,7 +145,7 @@ class FrontDoor:
         """Cancel a job that is wanted no more, and wake whoever answers it."""
         if not job.done:
             self._router.cancel(job)
-            job.events.put_nowait(why)
+            job.deliver(why)
 
     def _log(self, job: Job, status: int) -> None:
         generated = job.output_tokens

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 
-from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.grpc_messages import METHODS, SERVICE, message_class
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_tensors import (
@@ -63,14 +62,11 @@ class GrpcApi:
 
     Parameters
     ----------
-    door : FrontDoor
-        The tier.
     inference : Inference
         The protocol's verbs.
     """
 
-    def __init__(self, door: FrontDoor, inference: Inference) -> None:
-        self._door = door
+    def __init__(self, inference: Inference) -> None:
         self._inference = inference
         self._server: Any = None
         self.address = ""
@@ -156,7 +152,7 @@ class GrpcApi:
 
     async def _model_infer(self, request: Any, context: Any) -> Any:
         service = self._inference.classic(request.model_name, request.model_version)
-        signature = self._door.signatures[service.service]
+        signature = self._inference.signature(service)
         tensors = read_tensors(request)
         check_inputs(tensors, signature)
         wanted = [each.name for each in request.outputs]

@@ -30,7 +30,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving_head = True
         self._complete = False
         self._timer: asyncio.TimerHandle | None = None
-        self._arm(self.head_within_s, "the request's head")
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""
@@ -49,24 +49,32 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._complete:
             self._disarm()
         elif self._timer is None:
-            self._arm(self.head_within_s, "the request's head")
+            self._watch()
 
     def on_headers_complete(self) -> None:
         """Go on to the body."""
         self._receiving_head = False
         self._disarm()
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        """Start on a request whose head is known."""
         super().on_headers_complete()
-        self._arm(self.head_within_s * BODY_WITHIN_FACTOR, "the request's body")
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
         self._complete = True
+        self.end_request()
+
+    def end_request(self) -> None:
+        """Go on with a request whose body is whole."""
         super().on_message_complete()
 
-    def _arm(self, within_s: float, what: str) -> None:
-        self._timer = self.loop.call_later(
-            within_s, self._refuse, 408, f"{what} did not come within {within_s:g} s"
-        )
+    def _watch(self) -> None:
+        head = self._receiving_head
+        within_s = self.head_within_s * (1 if head else BODY_WITHIN_FACTOR)
+        what = f"the request's {'head' if head else 'body'} did not come within {within_s:g} s"
+        self._timer = self.loop.call_later(within_s, self._refuse, 408, what)
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
-from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.front_door import FrontDoor, JobVisit
 from actuators.onnx_tier.inference_tensors import Named, datatype_of
-from actuators.onnx_tier.jobs import Answer, RefusedError
-from actuators.onnx_tier.session import TensorSpec
+from actuators.onnx_tier.jobs import Answer, JobEvent, RefusedError
+from actuators.onnx_tier.session import ModelSignature, TensorSpec
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.supervisor import Supervisor
 from actuators.onnx_tier.terms import Terms
@@ -21,8 +21,6 @@ from forecaster.domain.profile import ClassicProfile
 EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy")
 
 _POLL_S = 0.02
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Inference:
@@ -134,13 +132,51 @@ class Inference:
             raise RefusedError(400, message, "model")
         return service
 
+    def signature(self, service: TierService) -> ModelSignature:
+        """Return what a service's model takes and gives."""
+        return self._door.signatures[service.service]
+
+    def begin(
+        self,
+        service: TierService,
+        tensors: Named,
+        wanted: list[str],
+        terms: Terms,
+        deliver: Callable[[JobEvent], None] | None = None,
+    ) -> JobVisit:
+        """Start one request; the visit must be left again, whatever happens.
+
+        Parameters
+        ----------
+        service : TierService
+            From `classic`.
+        tensors : list of (str, ndarray)
+            Checked inputs.
+        wanted : list of str
+            Outputs wanted; empty for all.
+        terms : Terms
+            Deadline and class.
+        deliver : callable, optional
+            Called with what happens; without it the visit's events are awaited.
+
+        Raises
+        ------
+        RefusedError
+            When it is not accepted.
+        """
+        entries, packed = pack_tensors(tensors)
+        header = {"t": "infer", "inputs": entries, "outputs": wanted}
+        job = self._door.make_job(service, header, packed, terms)
+        if deliver is not None:
+            job.deliver = deliver
+        return self._door.admit(job)
+
     async def infer(
         self,
         service: TierService,
         tensors: Named,
         wanted: list[str],
         terms: Terms,
-        receive: Receive | None = None,
     ) -> Named:
         """Run one request on a unit; return its outputs in the model's order.
 
@@ -149,9 +185,7 @@ class Inference:
         RefusedError
             When it is not accepted or cannot be kept.
         """
-        entries, packed = pack_tensors(tensors)
-        header = {"t": "infer", "inputs": entries, "outputs": wanted}
-        visit = self._door.admit(self._door.make_job(service, header, packed, terms), receive)
+        visit = self.begin(service, tensors, wanted, terms)
         status = 500
         try:
             answer = await visit.first_event()

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over REST: JSON and binary tensors."""
+"""The Open Inference Protocol, version 2, over REST: health, metadata and the model repository."""
 
 from __future__ import annotations
 
@@ -9,29 +9,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.inference import Inference
-from actuators.onnx_tier.inference_tensors import Named, parameters_of, read_inputs, write_outputs
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.replies import JsonReply, read_body
-from actuators.onnx_tier.terms import read_terms
-
-HEADER_LENGTH = "inference-header-content-length"
 
 
 class InferenceApi:
-    """Routes under ``/v2``.
+    """Routes under ``/v2``; inference itself is `public_http`'s.
 
     Parameters
     ----------
-    door : FrontDoor
-        The tier.
     inference : Inference
         The protocol's verbs.
     """
 
-    def __init__(self, door: FrontDoor, inference: Inference) -> None:
-        self._door = door
+    def __init__(self, inference: Inference) -> None:
         self._inference = inference
 
     def routes(self) -> list[BaseRoute]:
@@ -39,7 +31,6 @@ class InferenceApi:
         routes: list[BaseRoute] = []
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
-                Route(f"{prefix}/infer", self._infer, methods=["POST"]),
                 Route(f"{prefix}/ready", self._ready),
                 Route(prefix, self._metadata),
             ]
@@ -79,30 +70,6 @@ class InferenceApi:
 
     async def _metadata(self, request: Request) -> Response:
         return JsonReply(self._inference.metadata(*_which(request)))
-
-    async def _infer(self, request: Request) -> Response:
-        service = self._inference.classic(*_which(request))
-        body = await read_body(request)
-        length = request.headers.get(HEADER_LENGTH)
-        data, tensors = read_inputs(body, length, self._door.signatures[service.service])
-        asked = parameters_of(data)
-        terms = read_terms(request.headers, asked.get("priority"), asked.get("timeout", 0))
-        wanted = [each["name"] for each in data["outputs"]]
-        answer = await self._inference.infer(service, tensors, wanted, terms, request.receive)
-        return _reply(service.service, data, answer)
-
-
-def _reply(model: str, data: dict[str, Any], answer: Named) -> Response:
-    name, _, version = model.partition("@")
-    head: dict[str, Any] = {"model_name": name, "model_version": version or "1"}
-    if "id" in data:
-        head["id"] = data["id"]
-    outputs, binary = write_outputs(data, answer)
-    text = orjson.dumps(head | {"outputs": outputs})
-    if not binary:
-        return Response(text, media_type="application/json")
-    headers = {HEADER_LENGTH: str(len(text))}
-    return Response(text + binary, media_type="application/octet-stream", headers=headers)
 
 
 def _which(request: Request) -> tuple[str, str]:

@@ -34,6 +34,9 @@ _PROTOCOL = {dtype: datatype for datatype, dtype in _NUMPY.items()}
 
 Named = list[tuple[str, Tensor]]
 
+HEADER_LENGTH = "inference-header-content-length"
+"""Length of the JSON part of a body, where binary tensors follow it."""
+
 
 def read_inputs(
     body: bytes, header_length: str | None, signature: ModelSignature
@@ -117,6 +120,30 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], byte
     if not isinstance(data, dict):
         raise _bad("the body is not a JSON object")
     return data, body[end:]
+
+
+def write_answer(service: str, data: dict[str, Any], outputs: Named) -> tuple[bytes, bytes]:
+    """Return the header lines and the body that answer request `data`.
+
+    Parameters
+    ----------
+    service : str
+        ``name`` or ``name@version``.
+    data : dict
+        From `read_inputs`.
+    outputs : list of (str, ndarray)
+        What the model gave.
+    """
+    name, _, version = service.partition("@")
+    head: dict[str, Any] = {"model_name": name, "model_version": version or "1"}
+    if "id" in data:
+        head["id"] = data["id"]
+    head["outputs"], binary = write_outputs(data, outputs)
+    text = orjson.dumps(head)
+    if not binary:
+        return b"content-type: application/json\r\n", text
+    kind = b"content-type: application/octet-stream\r\n"
+    return kind + f"{HEADER_LENGTH}: {len(text)}\r\n".encode(), text + binary
 
 
 def parameters_of(holder: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actuators.onnx_tier.wire import Header
@@ -78,6 +79,8 @@ class Job:
         Monotonic real seconds: accepted, first and last output; NaN before.
     reused_tokens : int
         Prompt tokens that the unit knew from requests that began alike.
+    deliver : callable
+        Takes each event; `events` keeps them where it is not set otherwise.
     delivered : bool
         Some of the answer is on its way to the client: the job can no longer move.
     """
@@ -100,7 +103,21 @@ class Job:
     attempts: int = 0
     delivered: bool = False
     done: bool = False
-    events: asyncio.Queue[JobEvent] = field(default_factory=asyncio.Queue)
+    _events: asyncio.Queue[JobEvent] | None = None
+    deliver: Callable[[JobEvent], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deliver = self._queue
+
+    @property
+    def events(self) -> asyncio.Queue[JobEvent]:
+        """What happened and was not read yet, unless `deliver` was set to hand it on at once."""
+        if self._events is None:
+            self._events = asyncio.Queue()
+        return self._events
+
+    def _queue(self, event: JobEvent) -> None:
+        self.events.put_nowait(event)
 
     def push(self, event: JobEvent) -> None:
         """Hand an event to whoever answers the client."""
@@ -113,16 +130,16 @@ class Job:
         self.done = isinstance(event, Answer | RefusedError) or (
             isinstance(event, Tokens) and bool(event.finish)
         )
-        self.events.put_nowait(event)
+        self.deliver(event)
 
     def restart(self) -> None:
         """Void what came so far: another unit begins anew."""
-        while not self.events.empty():
-            self.events.get_nowait()
+        while self._events is not None and not self._events.empty():
+            self._events.get_nowait()
         self.unit_id = ""
         self.output_tokens = self.reused_tokens = 0
         self.first_s = self.last_s = math.nan
-        self.events.put_nowait(Restarted())
+        self.deliver(Restarted())
 
 
 def expected_work_s(profile: Profile, prompt_tokens: int, output_tokens: int) -> float:

@@ -25,11 +25,12 @@ from starlette.routing import BaseRoute, Route
 
 from actuators.onnx_tier.control_api import ControlApi
 from actuators.onnx_tier.front_door import FrontDoor
-from actuators.onnx_tier.http_guard import guarded
+from actuators.onnx_tier.http_guard import GuardedProtocol, guarded
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_api import InferenceApi
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.openai_api import OpenAiApi
+from actuators.onnx_tier.public_http import public_protocol
 from actuators.onnx_tier.replies import JsonReply, refusal_reply
 from actuators.onnx_tier.session import ModelSignature, check_model
 from actuators.onnx_tier.spec import TierService, TierSpec
@@ -102,14 +103,17 @@ async def _serve(
 
     # The router tries them in turn: the busy ones come first.
     inference = Inference(door, supervisor, spec.model_control, spec.load_deadline_s)
-    public_routes = [*InferenceApi(door, inference).routes(), *OpenAiApi(door).routes()]
+    public_routes = [*InferenceApi(inference).routes(), *OpenAiApi(door).routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
     _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
     control_routes = ControlApi(door, supervisor, url, end).routes()
-    servers = [_server(routes, spec.head_within_s) for routes in (public_routes, control_routes)]
+    servers = [
+        _server(public_routes, public_protocol(inference, spec.head_within_s)),
+        _server(control_routes, guarded(spec.head_within_s)),
+    ]
     await supervisor.start()
-    grpc = await _start_grpc(spec, door, inference)
+    grpc = await _start_grpc(spec, inference)
     serving = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, (public, control), strict=True)
@@ -127,13 +131,13 @@ async def _serve(
     log.info("stopped")
 
 
-async def _start_grpc(spec: TierSpec, door: FrontDoor, inference: Inference) -> GrpcApi | None:
+async def _start_grpc(spec: TierSpec, inference: Inference) -> GrpcApi | None:
     if spec.grpc_port is None:
         return None
     # A tenth of a second of imports that a tier without gRPC does not pay for.
     from actuators.onnx_tier.grpc_api import GrpcApi
 
-    api = GrpcApi(door, inference)
+    api = GrpcApi(inference)
     await api.start(_bracketed(spec.host), spec.grpc_port)
     return api
 
@@ -202,11 +206,11 @@ def _socket_folder(home: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _server(routes: list[BaseRoute], head_within_s: float) -> _Server:
+def _server(routes: list[BaseRoute], protocol: type[GuardedProtocol]) -> _Server:
     app = Starlette(routes=routes, exception_handlers=_HANDLERS)
     config = uvicorn.Config(
         app,
-        http=guarded(head_within_s),
+        http=protocol,
         loop="none",
         ws="none",
         lifespan="off",
