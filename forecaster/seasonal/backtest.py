@@ -1,8 +1,8 @@
-"""Rolling-origin backtest: the out-of-sample season of every slot, from what lay before its day."""
+"""Rolling-origin backtest: the season of every slot, said by days that lay before it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,65 +11,93 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import TooLittleHistoryError
 from forecaster.domain.ports import CalendarFeatures
 from forecaster.seasonal import registry
-from forecaster.seasonal.softlog import from_z, scale_of, to_z
+from forecaster.seasonal.bank import residual_bank
+from forecaster.seasonal.member import Member, SlotArray, slots_per_day
+from forecaster.seasonal.softlog import scale_of, to_z
 
-BACKTEST_SHARE = 0.4
-"""Last share of the history that is forecast out of sample: half calibrates, half scores."""
+VERIFIED_DAYS = 28
+"""Most days that are forecast out of sample."""
+LEARN_DAYS = 2
+"""Days that the first of these forecasts learns from."""
 MIN_HISTORY_DAYS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Out-of-sample seasons of one member.
+    """Out-of-sample seasons of one member, for N series.
 
     Attributes
     ----------
-    member : str
-        Name of the member.
+    member : Member
+        Who was rolled.
     first : int
         First backtested slot.
-    actual : float64[B]
+    slot_s : float
+        Grid, seconds.
+    scale : float64[N]
+        The z scale.
+    actual : float64[B, N]
         Demand; NaN where missing.
-    base : float64[B]
-        The season's forecast, made before the slot's day began.
-    residual : float64[B]
-        Verified error on the common z scale; NaN where missing.
-    scale : float
-        The common z scale.
+    actual_z : float64[B, N]
+        The same on the z scale.
+    base_z : float64[D, B, N]
+        Row d: the season's z as said at the start of the day d days before the slot's own.
+    bank : float64[B, 5, N]
+        Residual bank after each slot.
     """
 
-    member: str
+    member: Member
     first: int
+    slot_s: float
+    scale: FloatArray
     actual: FloatArray
-    base: FloatArray
-    residual: FloatArray
-    scale: float
+    actual_z: FloatArray
+    base_z: FloatArray
+    bank: FloatArray
 
-    @property
-    def base_z(self) -> FloatArray:
-        """The season on the common z scale, float64[B]."""
-        return to_z(self.base, np.array(self.scale))
+    def season_z(self, origins: SlotArray, lead: int) -> FloatArray:
+        """Season `lead` slots after each origin as it stood at the origin, float64[n, N].
+
+        The season that a day learnt serves until the next day begins: at an origin late in the day
+        it is nearly a day old, and a lead that reaches beyond the day meets its second day.
+        """
+        day = slots_per_day(self.slot_s)
+        target = origins + lead
+        return np.asarray(self.base_z[target // day - (origins + 1) // day, target])
+
+    def head(self, slots: int) -> Verified:
+        """The first `slots` of it: what was verified by then."""
+        return replace(
+            self,
+            actual=self.actual[:slots],
+            actual_z=self.actual_z[:slots],
+            base_z=self.base_z[:, :slots],
+            bank=self.bank[:slots],
+        )
 
 
-def first_slot(slots: int, slots_per_day: int, service: str = "series") -> int:
-    """First slot to backtest: the last 40 %, but never with less than two days to learn from.
+def first_slot(slots: int, day: int, service: str = "series") -> int:
+    """First slot to backtest: the last four weeks, but never with less than two days to learn from.
 
     Raises
     ------
     TooLittleHistoryError
         Below three days.
     """
-    if slots < MIN_HISTORY_DAYS * slots_per_day:
+    if slots < MIN_HISTORY_DAYS * day:
         day_s = 86_400.0
-        raise TooLittleHistoryError(
-            service, slots / slots_per_day * day_s, MIN_HISTORY_DAYS * day_s
-        )
-    start = round(slots * (1 - BACKTEST_SHARE))
-    return max(start, 2 * slots_per_day + 1)
+        raise TooLittleHistoryError(service, slots / day * day_s, MIN_HISTORY_DAYS * day_s)
+    days = min((slots - LEARN_DAYS * day - 1) // day, VERIFIED_DAYS)
+    return slots - max(days, 1) * day
 
 
 def backtest(
-    member: str, y: FloatArray, calendar: CalendarFeatures, mask: npt.NDArray[np.bool_], first: int
+    member: str,
+    Y: FloatArray,
+    calendar: CalendarFeatures,
+    mask: npt.NDArray[np.bool_],
+    first: int,
+    days: int = 3,
 ) -> Verified:
     """Forecast every slot from `first` on, refitting as often as the member is meant to be.
 
@@ -77,29 +105,21 @@ def backtest(
     ----------
     member : str
         Name in the registry.
-    y : float64[T]
+    Y : float64[T, N]
         Demand per slot.
     calendar : CalendarFeatures
         Calendar of the same grid.
-    mask : bool[T]
-        True where `y` was measured.
+    mask : bool[T, N]
+        True where `Y` was measured.
     first : int
         First slot to forecast.
+    days : int
+        Days that each fold forecasts: one more than the longest lead.
     """
-    T = y.size
-    day = max(round(86_400 / calendar.slot_s), 1)
-    base = np.full(T - first, np.nan)
-    fitted = None
-    for fold, start in enumerate(range(first, T, day)):
-        steps = min(day, T - start)
-        if fitted is None or fold % fitted.refit_days == 0:
-            fitted = registry.make(member).fit(y[:start, None], calendar, mask[:start, None])
-        else:
-            for t in range(start - day, start):
-                fitted.update(np.array([y[t] if mask[t] else np.nan]))
-        path = fitted.path(range(1, steps + 1))
-        base[start - first : start - first + steps] = from_z(path, fitted.scale)[:, 0]
-    scale = float(scale_of(y[:first, None], mask[:first, None])[0])
-    actual = np.where(mask[first:], y[first:], np.nan)
-    residual = to_z(actual, np.array(scale)) - to_z(base, np.array(scale))
-    return Verified(member, first, actual, base, residual, scale)
+    scale = scale_of(Y, mask)
+    Z = np.where(mask, to_z(np.where(mask, Y, 0.0), scale), np.nan)
+    rolled = registry.make(member)
+    base_z = rolled.roll(Z, scale, calendar, first, days)
+    actual = np.where(mask[first:], Y[first:], np.nan)
+    bank = residual_bank(Z[first:] - base_z[0], calendar.slot_s)
+    return Verified(rolled, first, calendar.slot_s, scale, actual, Z[first:], base_z, bank)

@@ -1,7 +1,7 @@
 """Conformal quantiles: what verified errors were, per lead, on the log scale.
 
 Split conformal with the finite-sample rank (Vovk et al., 2005): the q-quantile is the
-ceil((n + 1) q)-th smallest verified error.
+ceil((n + 1) q)-th smallest verified error. Recent errors weigh more (Barber et al., 2023).
 """
 
 from __future__ import annotations
@@ -14,25 +14,55 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995
 """Levels that are calibrated and stored; others are interpolated."""
 
 
-def conformal_quantiles(errors: FloatArray, levels: tuple[float, ...] = LEVELS) -> FloatArray:
-    """Finite-sample quantiles of `errors` (NaN left out), float64[Q].
+def conformal_quantiles(
+    errors: FloatArray, weight: FloatArray, levels: tuple[float, ...] = LEVELS
+) -> FloatArray:
+    """Finite-sample quantiles of the errors of N series, float64[Q, N]; 0 where there is none.
+
+    Parameters
+    ----------
+    errors : float64[n, N]
+        Verified errors; NaN is left out.
+    weight : float64[n]
+        Weight of each, relative to the others.
 
     Examples
     --------
-    >>> conformal_quantiles(np.arange(1.0, 10.0), (0.5, 0.9))
+    >>> errors = np.arange(1.0, 10.0)[:, None]
+    >>> conformal_quantiles(errors, np.ones(9), (0.5, 0.9)).ravel()
     array([5., 9.])
     """
-    seen = np.sort(errors[np.isfinite(errors)])
-    if seen.size == 0:
-        return np.zeros(len(levels))
     q = np.asarray(levels)
-    # upper levels round their rank up, lower ones down: both err on the wide side
-    rank = np.where(q >= 0.5, np.ceil((seen.size + 1) * q), np.floor((seen.size + 1) * q))
-    return np.asarray(seen[np.clip(rank.astype(int) - 1, 0, seen.size - 1)])
+    if not errors.shape[0]:
+        return np.zeros((q.size, errors.shape[1]))
+    order = np.argsort(errors, axis=0)  # missing ones come last
+    value = np.take_along_axis(errors, order, axis=0)
+    mass = np.where(np.isfinite(value), weight[order], 0.0)
+    below = np.cumsum(mass, axis=0)
+    total = below[-1]
+    known = np.isfinite(value).sum(axis=0)
+    # as many errors of equal weight would say as much (Kish)
+    count = np.where(total > 0, total**2 / np.maximum((mass**2).sum(axis=0), 1e-300), 1.0)
+    found = np.empty((q.size, errors.shape[1]))
+    for row, level in enumerate(q):
+        # upper levels round their rank up, lower ones down: both err on the wide side
+        share = (count + 1) * level / count
+        if level < 0.5:
+            share = share - 1 / count
+        at = (below < (share - 1e-9) * total).sum(axis=0)
+        at = np.clip(at, 0, np.maximum(known - 1, 0))
+        found[row] = np.take_along_axis(value, at[None], axis=0)[0]
+    return np.where(known > 0, found, 0.0)
 
 
 def interpolate_levels(table: FloatArray, levels: FloatArray) -> FloatArray:
-    """Errors at other levels, linear in the normal score, float64[H, Q]."""
+    """Errors at other levels, linear in the normal score, float64[H, Q, N].
+
+    Parameters
+    ----------
+    table : float64[H, len(LEVELS), N]
+        Errors at the stored levels.
+    """
     from scipy.special import ndtri
 
     position = np.interp(
@@ -40,5 +70,5 @@ def interpolate_levels(table: FloatArray, levels: FloatArray) -> FloatArray:
     )
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, len(LEVELS) - 1)
-    share = position - low
+    share = (position - low)[:, None]
     return np.asarray(table[:, low] * (1 - share) + table[:, high] * share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,17 +12,25 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import LEVELS, conformal_quantiles, interpolate_levels
-from forecaster.seasonal.correction import at_leads, fit_correction, residual_bank, shift
+from forecaster.seasonal.correction import (
+    SIGNALS,
+    at_leads,
+    fit_correction,
+    origins_of,
+    signals,
+)
+from forecaster.seasonal.member import DAY_S, SlotArray, slots_per_day
 from forecaster.seasonal.softlog import from_z
 from forecaster.seasonal.spread import fit_spread, spread_at
 
-LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400)
+LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 172800)
 """Leads at which the correction and the quantiles are learnt, seconds."""
+CALIBRATION_HALF_LIFE_DAYS = 14.0
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What a backtest teaches about one member.
+    """What a backtest teaches about one member on one series; plain numbers, to be stored.
 
     Attributes
     ----------
@@ -38,7 +46,7 @@ class Calibrated:
         Weights of the signals, [L][6], see `correction.fit_correction`; all zero = uncorrected.
     quantiles : tuple of tuple of float
         Conformal errors in units of the spread, [L][len(LEVELS)].
-    spread : tuple of tuple of float
+    spread_c : tuple of tuple of float
         How the errors' size depends on the level, [L][2], see `spread.fit_spread`.
     """
 
@@ -48,7 +56,7 @@ class Calibrated:
     scale: float
     correction: tuple[tuple[float, ...], ...]
     quantiles: tuple[tuple[float, ...], ...]
-    spread: tuple[tuple[float, ...], ...]
+    spread_c: tuple[tuple[float, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -71,7 +79,7 @@ class Calibrated:
                 scale=float(values["scale"]),
                 correction=_rows(values["correction"]),
                 quantiles=_rows(values["quantiles"]),
-                spread=_rows(values["spread"]),
+                spread_c=_rows(values["spread_c"]),
             )
         except KeyError as error:
             raise ModelError(
@@ -80,57 +88,114 @@ class Calibrated:
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The same of one member on N series at once: what the arithmetic works on.
+
+    Attributes
+    ----------
+    scale : float64[N]
+        The z scale of each series.
+    correction : float64[L, 6, N]
+        Weights of the signals.
+    quantiles : float64[L, len(LEVELS), N]
+        Conformal errors in units of the spread.
+    spread : float64[L, 2, N]
+        (share, noise) of the errors' size.
+    """
+
+    member: str
+    slot_s: float
+    leads: tuple[int, ...]
+    scale: FloatArray
+    correction: FloatArray
+    quantiles: FloatArray
+    spread: FloatArray
+
+    def of(self, n: int) -> Calibrated:
+        """What it says of series `n`."""
+        return Calibrated(
+            self.member,
+            self.slot_s,
+            self.leads,
+            float(self.scale[n]),
+            _rows(self.correction[:, :, n].tolist()),
+            _rows(self.quantiles[:, :, n].tolist()),
+            _rows(self.spread[:, :, n].tolist()),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Calibrated]) -> Calibration:
+        """Calibrations of the same member on the same grid, side by side."""
+        first = parts[0]
+        return cls(
+            first.member,
+            first.slot_s,
+            first.leads,
+            np.array([each.scale for each in parts]),
+            np.stack([np.asarray(each.correction) for each in parts], axis=-1),
+            np.stack([np.asarray(each.quantiles) for each in parts], axis=-1),
+            np.stack([np.asarray(each.spread_c) for each in parts], axis=-1),
+        )
+
+
 def _rows(table: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in table)
 
 
-def leads_in_slots(slot_s: float, slots: int) -> tuple[int, ...]:
+def leads_in_slots(
+    slot_s: float, slots: int, leads_s: Sequence[float] = LEADS_S
+) -> tuple[int, ...]:
     """Distinct leads of at least one slot that a residual series of `slots` can teach."""
-    leads = sorted({max(round(lead / slot_s), 1) for lead in LEADS_S})
+    leads = sorted({max(round(lead / slot_s), 1) for lead in leads_s})
     return tuple(lead for lead in leads if lead < max(slots // 2, 2)) or (1,)
 
 
-def calibrate(verified: Verified, slot_s: float, corrected: bool = True) -> Calibrated:
+def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
     """Learn correction and quantiles from verified errors."""
-    residual = verified.residual
-    leads = leads_in_slots(slot_s, residual.size)
-    bank = residual_bank(residual, slot_s)
-    weights = fit_correction(residual, bank, leads, verified.base_z)
-    if not corrected:
-        weights = np.zeros_like(weights)
-    scale = verified.scale
+    slots = verified.actual.shape[0]
+    leads = leads_in_slots(verified.slot_s, slots)
+    weights = np.zeros((len(leads), SIGNALS, verified.actual.shape[1]))
+    if corrected:
+        weights = fit_correction(verified, leads)
     rows, spreads = [], []
     for row, lead in enumerate(leads):
-        centre, error = _forecast_z(verified, bank, weights[row], lead)
-        level = from_z(centre, np.array(scale))
-        spreads.append(fit_spread(error, level, scale))
-        size = spread_at(np.asarray(spreads[-1]), level, scale)
-        rows.append(tuple(conformal_quantiles(error / size).tolist()))
-    return Calibrated(
-        verified.member,
-        slot_s,
+        origins = origins_of(slots, lead, slots_per_day(verified.slot_s))
+        centre = centre_z(verified, weights[row], origins, lead)
+        error = verified.actual_z[origins + lead] - centre
+        level = from_z(centre, np.array(1.0))
+        spreads.append(fit_spread(error, level))
+        age_days = (slots - 1 - lead - origins) * verified.slot_s / DAY_S
+        recent = 0.5 ** (age_days / CALIBRATION_HALF_LIFE_DAYS)
+        rows.append(conformal_quantiles(error / spread_at(spreads[-1], level), recent))
+    return Calibration(
+        verified.member.name,
+        verified.slot_s,
         leads,
         verified.scale,
-        tuple(tuple(row) for row in weights.tolist()),
-        tuple(rows),
-        tuple(spreads),
+        weights,
+        np.stack(rows),
+        np.stack(spreads),
     )
 
 
-def _forecast_z(
-    verified: Verified, bank: FloatArray, weights: FloatArray, lead: int
-) -> tuple[FloatArray, FloatArray]:
-    """Corrected forecasts at one lead and their errors, on the z scale."""
-    base_z = verified.base_z
-    added = shift(weights, bank[:-lead], base_z[:-lead], base_z[lead:])
-    return base_z[lead:] + added, verified.residual[lead:] - added
+def centre_z(verified: Verified, weights: FloatArray, origins: SlotArray, lead: int) -> FloatArray:
+    """Corrected forecasts of one lead on the z scale, float64[n, N].
+
+    Parameters
+    ----------
+    weights : float64[6, N]
+        Of that lead.
+    """
+    season, X = signals(verified, origins, lead)
+    return np.asarray(season + np.einsum("nkm,km->nm", X, weights))
 
 
 def corrected_quantiles(
-    calibrated: Calibrated,
+    calibration: Calibration,
     base_z: FloatArray,
-    base_now_z: float,
-    bank_row: FloatArray,
+    base_now_z: FloatArray,
+    bank: FloatArray,
     horizons: FloatArray,
     levels: FloatArray,
 ) -> FloatArray:
@@ -138,11 +203,11 @@ def corrected_quantiles(
 
     Parameters
     ----------
-    base_z : float64[H]
+    base_z : float64[H, N]
         Season on the calibration's z scale.
-    base_now_z : float
+    base_now_z : float64[N]
         Season at the origin.
-    bank_row : float64[5]
+    bank : float64[5, N]
         Residual bank at the origin.
     horizons : float64[H]
         Leads in slots, >= 1.
@@ -151,17 +216,27 @@ def corrected_quantiles(
 
     Returns
     -------
-    float64[H, Q]
+    float64[H, Q, N]
         Demand, never falling along Q.
     """
-    weights = at_leads(np.asarray(calibrated.correction), calibrated.leads, horizons)
-    errors = at_leads(np.asarray(calibrated.quantiles), calibrated.leads, horizons)
-    centre = base_z + shift(weights, bank_row, np.array(base_now_z), base_z)
-    scale = np.array(calibrated.scale)
-    spread = at_leads(np.asarray(calibrated.spread), calibrated.leads, horizons)
-    size = spread_at(spread, from_z(centre, scale), calibrated.scale)
-    z = centre[:, None] + size[:, None] * interpolate_levels(errors, levels)
-    return from_z(np.maximum.accumulate(z, axis=1), scale)
+    leads = calibration.leads
+    weights = at_leads(calibration.correction, leads, horizons)
+    centre = base_z + np.einsum("hkn,kn->hn", weights[:, :-1], bank)
+    centre += weights[:, -1] * (base_now_z - base_z)
+    spread = at_leads(calibration.spread, leads, horizons)
+    size = spread_at(spread, from_z(centre, np.array(1.0)))
+    errors = interpolate_levels(at_leads(calibration.quantiles, leads, horizons), levels)
+    z = centre[:, None] + size[:, None] * errors
+    return from_z(np.maximum.accumulate(z, axis=1), calibration.scale)
 
 
-__all__ = ["LEADS_S", "LEVELS", "Calibrated", "calibrate", "corrected_quantiles", "leads_in_slots"]
+__all__ = [
+    "LEADS_S",
+    "LEVELS",
+    "Calibrated",
+    "Calibration",
+    "calibrate",
+    "centre_z",
+    "corrected_quantiles",
+    "leads_in_slots",
+]

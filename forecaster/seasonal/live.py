@@ -1,27 +1,135 @@
-"""A champion at work: fitted on what is known, corrected by what it missed, advanced slot by slot."""
+"""Champions at work: fitted on what is known, corrected by what they missed, advanced slot by slot."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from forecaster.domain.demand import DemandSeries, FloatArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal import registry
+from forecaster.seasonal.backtest import Verified
+from forecaster.seasonal.bank import HALF_LIVES_S, advance_bank
 from forecaster.seasonal.calendar import Calendar
-from forecaster.seasonal.champion import Calibrated, corrected_quantiles
-from forecaster.seasonal.correction import CLIP, HALF_LIVES_S
-from forecaster.seasonal.softlog import from_z, to_z
+from forecaster.seasonal.champion import Calibrated, Calibration, corrected_quantiles
+from forecaster.seasonal.member import Member, SlotArray, slots_per_day
+from forecaster.seasonal.softlog import to_z
 
-DAY_S = 86_400
+
+class LiveFleet:
+    """One champion on N series of one grid: fitted once a day, corrected with every slot.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        The champion's correction and quantiles on each series.
+    member : Member
+        The champion, fitted to all that is known.
+    bank : float64[5, N]
+        Residual bank of what is known.
+    now_z : float64[N] or None
+        What the season said of the last known slot before it was known.
+    """
+
+    def __init__(
+        self, calibration: Calibration, member: Member, bank: FloatArray, now_z: FloatArray | None
+    ) -> None:
+        self.calibration = calibration
+        self.bank, self.now_z = bank, now_z
+        self.day = member.slots_per_day
+        self._serve(member)
+
+    @classmethod
+    def start(cls, calibration: Calibration, Y: FloatArray, calendar: Calendar) -> LiveFleet:
+        """Fit the champion to a history, float64[T, N] (NaN = missing), slot 0 the calendar's first.
+
+        The season as it stood a day ago gives honest errors of the last day.
+        """
+        Z = to_z(Y, calibration.scale)
+        day = slots_per_day(calendar.slot_s)
+        split = Z.shape[0] - day if Z.shape[0] >= 3 * day else Z.shape[0]
+        member = registry.make(calibration.member).fit_z(Z[:split], calibration.scale, calendar)
+        bank = np.zeros((len(HALF_LIVES_S), Y.shape[1]))
+        fleet = cls(calibration, member, bank, None)
+        fleet._advance_z(Z[split:])
+        return fleet
+
+    @classmethod
+    def after(cls, calibration: Calibration, verified: Verified) -> LiveFleet:
+        """Straight from the backtest that calibrated it."""
+        return cls(calibration, verified.member, verified.bank[-1], verified.base_z[0, -1])
+
+    @property
+    def slots(self) -> int:
+        """Known slots."""
+        return int(self.fitted_at + self.known)
+
+    def advance(self, Y: FloatArray) -> Self:
+        """Append slots, float64[k, N] (NaN = missing); a season older than a day is refitted."""
+        self._advance_z(to_z(Y, self.calibration.scale))
+        return self
+
+    def observed(self, y: FloatArray) -> LiveFleet:
+        """What it would be with one slot more, float64[N], that corrects without teaching the season."""
+        then = copy.copy(self)
+        season = self._season(np.array([self.known + 1]))[0]
+        missed = to_z(y, self.calibration.scale) - season
+        then.bank = advance_bank(self.bank, missed, self.calibration.slot_s)
+        then.now_z, then.known = season, self.known + 1
+        return then
+
+    def quantiles(self, slots: int, levels: Sequence[float]) -> FloatArray:
+        """Demand of the next `slots` slots, float64[slots, Q, N]."""
+        horizons = np.arange(1, slots + 1)
+        base_z = self._season(horizons + self.known)
+        return corrected_quantiles(
+            self.calibration,
+            base_z,
+            base_z[0] if self.now_z is None else self.now_z,
+            self.bank,
+            horizons.astype(float),
+            np.asarray(levels, dtype=float),
+        )
+
+    def _serve(self, member: Member) -> None:
+        self.member = member
+        self.fitted_at, self.known, self.taught = member.Z.shape[0], 0, 0
+        self._path = np.empty((0, member.Z.shape[1]))
+
+    def _advance_z(self, Z: FloatArray) -> None:
+        done = 0
+        while done < Z.shape[0]:  # at most a day at a time: then the season is learnt anew
+            block = Z[done : done + self.day - self.known]
+            season = self._season(np.arange(1, block.shape[0] + 1) + self.known)
+            for missed in block - season:
+                self.bank = advance_bank(self.bank, missed, self.calibration.slot_s)
+            self.now_z = season[-1]
+            self.member.update_z(block)
+            self.known += block.shape[0]
+            self.taught += block.shape[0]
+            done += block.shape[0]
+            if self.known >= self.day:
+                self._serve(self._refitted())
+
+    def _refitted(self) -> Member:
+        member = registry.make(self.calibration.member)
+        return member.fit_z(self.member.Z, self.calibration.scale, self.member.calendar)
+
+    def _season(self, ahead: SlotArray) -> FloatArray:
+        """Season `ahead` slots after the last fit, cached: a fitted season does not change."""
+        if ahead.max() > self._path.shape[0]:
+            steps = max(int(ahead.max()), 2 * self.day) - self.taught
+            fresh = self.member.path(range(1, steps + 1))
+            self._path = np.concatenate([self._path[: self.taught], fresh])
+        return np.asarray(self._path[ahead - 1])
 
 
 class LiveForecaster:
-    """One service's champion, fitted once a day and corrected with every slot.
+    """One service's champion.
 
     Parameters
     ----------
@@ -38,53 +146,29 @@ class LiveForecaster:
         self.service = series.service
         self.start_s = series.start_s
         self.slot_s = series.slot_s
-        self.calendar = Calendar(series.start_s, series.slot_s, spec)
-        self.day = max(round(DAY_S / series.slot_s), 1)
-        self.bank = np.zeros(len(HALF_LIVES_S))
-        self.y = series.arrivals.astype(np.float64)
-        # the season as it stood a day ago gives honest errors of the last day
-        split = self.y.size - self.day
-        if split >= 2 * self.day:
-            known, self.y = self.y, self.y[:split]
-            self._fit()
-            self.advance(known[split:])
-        self._fit()
+        self.fleet = LiveFleet.start(
+            Calibration.join([calibrated]),
+            series.arrivals.astype(np.float64)[:, None],
+            Calendar(series.start_s, series.slot_s, spec),
+        )
 
     @property
     def end_s(self) -> float:
         """End of the last known slot, epoch seconds."""
-        return self.start_s + self.slot_s * self.y.size
+        return self.start_s + self.slot_s * self.fleet.slots
 
     def advance(self, arrivals: FloatArray) -> Self:
         """Append slots (NaN = missing); a season older than a day is refitted."""
-        for value in arrivals:
-            self.observe(float(value))
-            self.member.update(np.array([value]))
-            if self.y.size - self.fitted_at >= self.day:
-                self._fit()
+        self.fleet.advance(np.asarray(arrivals, dtype=np.float64)[:, None])
         return self
 
     def observe(self, arrivals: float) -> None:
         """Correct by one slot more (NaN = missing), without teaching it to the season."""
-        self._verify(arrivals)
-        self.y = np.append(self.y, arrivals)
+        self.fleet = self.fleet.observed(np.array([arrivals]))
 
     def forecast(self, slots: int, levels: Sequence[float], made_s: float) -> QuantileForecast:
         """Quantiles of the arrival rate of the next `slots` slots."""
-        horizons = np.arange(1, slots + 1)
-        known = self.y.size - self.fitted_at
-        base_z = to_z(self._season(horizons + known), np.array(self.calibrated.scale))
-        # right after a fit the season at the origin is that of its first slot to come
-        now = self._season(np.array([max(known, 1)]))
-        base_now_z = float(to_z(now, np.array(self.calibrated.scale))[0])
-        counts = corrected_quantiles(
-            self.calibrated,
-            base_z,
-            base_now_z,
-            self.bank,
-            horizons.astype(float),
-            np.asarray(levels, dtype=float),
-        )
+        counts = self.fleet.quantiles(slots, levels)[:, :, 0]
         return QuantileForecast(
             service=self.service,
             start_s=self.end_s,
@@ -95,29 +179,3 @@ class LiveForecaster:
             made_s=made_s,
             model=self.calibrated.member,
         )
-
-    def _fit(self) -> None:
-        mask = np.isfinite(self.y)[:, None]
-        filled = np.where(mask, self.y[:, None], 0.0)
-        self.member = registry.make(self.calibrated.member).fit(filled, self.calendar, mask)
-        self.fitted_at = self.y.size
-        self._path = np.empty(0)
-
-    def _season(self, ahead: npt.NDArray[np.int64]) -> FloatArray:
-        """Season `ahead` slots after the last fit, cached: a fitted season does not change."""
-        if ahead.max() > self._path.size:
-            known = self.y.size - self.fitted_at
-            steps = max(int(ahead.max()), 2 * self.day) - known
-            path = self.member.path(range(1, steps + 1))
-            fresh = from_z(path, self.member.scale)[:, 0]
-            self._path = np.concatenate([self._path[:known], fresh])
-        return np.asarray(self._path[ahead - 1])
-
-    def _verify(self, value: float) -> None:
-        if not np.isfinite(value):
-            return
-        scale = np.array(self.calibrated.scale)
-        base = self._season(np.array([self.y.size - self.fitted_at + 1]))
-        residual = np.clip(to_z(np.array(value), scale) - to_z(base, scale), -CLIP, CLIP)
-        gains = np.array([1.0 if h == 0 else 1 - 0.5 ** (self.slot_s / h) for h in HALF_LIVES_S])
-        self.bank = self.bank + gains * (residual - self.bank)

@@ -1,4 +1,4 @@
-"""What every member of the forecasting family shares: the scale, the history, the spread."""
+"""What every member of the forecasting family shares: the scale, the history, the rolling origin."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from forecaster.domain.ports import CalendarFeatures
 from forecaster.seasonal.softlog import from_z, scale_of, to_z
 
 BoolArray = npt.NDArray[np.bool_]
+SlotArray = npt.NDArray[np.int64]
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 
@@ -24,13 +25,17 @@ class Member(ABC):
     """A forecaster of the `Forecaster` protocol that learns on the soft-log scale.
 
     Subclasses learn a season from `Z` and continue it; the base class keeps the history, appends
-    updates, and gives quantiles by the spread of its training residuals (a rough guess: the
+    updates, rolls the origin, and gives quantiles by the spread of the history (a rough guess: the
     conformal calibration replaces it as soon as verified errors exist).
     """
 
     name: str
     refit_days: int = 1
     """Days between refits in a backtest: cheap members refit daily."""
+
+    def suits(self, slot_s: float) -> bool:
+        """Whether it is meant for slots of this length, seconds."""
+        return slot_s > 0
 
     def fit(self, Y: FloatArray, calendar: CalendarFeatures, mask: BoolArray) -> Self:
         """Learn from ``Y[T, N]``; see `forecaster.domain.ports.Forecaster`.
@@ -42,25 +47,34 @@ class Member(ABC):
         """
         if Y.ndim != 2 or Y.shape != mask.shape or not mask.any():
             raise ModelError(f"{self.name}: nothing to learn from in {Y.shape}", "check the mask")
+        scale = scale_of(Y, mask)
+        Z = np.where(mask, to_z(np.where(mask, Y, 0.0), scale), np.nan)
+        return self.fit_z(Z, scale, calendar)
+
+    def fit_z(self, Z: FloatArray, scale: FloatArray, calendar: CalendarFeatures) -> Self:
+        """Learn from a history that is on the z scale already, float64[T, N], NaN = missing."""
         self.calendar = calendar
-        self.slots_per_day = max(round(DAY_S / calendar.slot_s), 1)
-        self.scale = scale_of(Y, mask)
-        self.Z = np.where(mask, to_z(np.where(mask, Y, 0.0), self.scale), np.nan)
+        self.slots_per_day = slots_per_day(calendar.slot_s)
+        self.scale = scale
+        self.Z = Z
         self._learn()
-        self.spread = self._spread()
         return self
 
     def update(self, y: FloatArray) -> Self:
-        """Append one slot, float64[N]; NaN is missing."""
+        """Append one slot, float64[N], or several, float64[k, N]; NaN is missing."""
         self._check_fitted()
-        self.Z = np.vstack([self.Z, to_z(y, self.scale)[None, :]])
+        return self.update_z(to_z(np.atleast_2d(y), self.scale))
+
+    def update_z(self, Z: FloatArray) -> Self:
+        """Append slots on the z scale, float64[k, N]."""
+        self.Z = np.concatenate([self.Z, Z])
         return self
 
     def quantiles(self, horizons: Sequence[int], levels: Sequence[float]) -> FloatArray:
         """Demand `h` slots ahead, float64[H, N, Q], in the unit of ``Y``."""
         path = self.path(horizons)
         steps = ndtri(np.asarray(levels, dtype=np.float64))
-        z = path[:, :, None] + self.spread[None, :, None] * steps[None, None, :]
+        z = path[:, :, None] + self._spread()[None, :, None] * steps[None, None, :]
         return from_z(z, self.scale[None, :, None])
 
     def path(self, horizons: Sequence[int]) -> FloatArray:
@@ -72,20 +86,62 @@ class Member(ABC):
                 f"{self.name}: horizons must be 1 or more slots", "forecast the future"
             )
         z = self._continue(self.Z.shape[0] - 1 + ahead)
-        return np.asarray(np.where(np.isfinite(z), z, self._level()[None, :]))
+        known = np.isfinite(z)
+        return z if known.all() else np.where(known, z, self._level()[None, :])
+
+    def roll(
+        self, Z: FloatArray, scale: FloatArray, calendar: CalendarFeatures, first: int, days: int
+    ) -> FloatArray:
+        """Forecast every day from slot `first` on from what lay before it; all of `Z` is known then.
+
+        Parameters
+        ----------
+        Z : float64[T, N]
+            History on the z scale of `scale`.
+        first : int
+            First slot to forecast; folds of a day begin there.
+        days : int
+            D, days that each fold forecasts.
+
+        Returns
+        -------
+        float64[D, T - first, N]
+            Row d: z of each slot as the fold d days before the slot's own said it; NaN where there
+            was no such fold.
+        """
+        T, N = Z.shape
+        day = slots_per_day(calendar.slot_s)
+        found = np.full((days, T - first, N), np.nan)
+        for fold, start in enumerate(range(first, T, day)):
+            if fold == 0:
+                self.fit_z(Z[:start], scale, calendar)
+            elif fold % self.refit_days:
+                self.update_z(Z[start - day : start])
+            else:
+                self.extend_z(Z[:start])
+            path = self.path(range(1, min(days * day, T - start) + 1))
+            for d in range(-(-path.shape[0] // day)):
+                block = path[d * day : (d + 1) * day]
+                at = start + d * day - first
+                found[d, at : at + block.shape[0]] = block
+        self.update_z(Z[start:])
+        return found
+
+    def extend_z(self, Z: FloatArray) -> None:
+        """Learn from a history of which `self.Z` is the beginning."""
+        self.fit_z(Z, self.scale, self.calendar)
 
     @abstractmethod
     def _learn(self) -> None:
         """Learn the season from ``self.Z[T, N]`` (NaN = missing)."""
 
     @abstractmethod
-    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
+    def _continue(self, slots: SlotArray) -> FloatArray:
         """Return z at future slots (0 = first training slot), float64[H, N]."""
 
     def _level(self) -> FloatArray:
         """Mean z: what to say where the season is silent."""
-        seen = np.isfinite(self.Z)
-        return np.asarray(np.where(seen, self.Z, 0.0).sum(0) / np.maximum(seen.sum(0), 1))
+        return mean_z(self.Z)
 
     def _spread(self) -> FloatArray:
         """Spread of z against the same time a day before (half of its variance is the season's)."""
@@ -102,6 +158,17 @@ class Member(ABC):
             raise ModelError(f"{self.name} is not fitted", "call fit first")
 
 
+def slots_per_day(slot_s: float) -> int:
+    """Slots of a day, at least one."""
+    return max(round(DAY_S / slot_s), 1)
+
+
+def mean_z(Z: FloatArray) -> FloatArray:
+    """Mean of what is known of each series, float64[N]; 0 where nothing is."""
+    seen = np.isfinite(Z)
+    return np.asarray(np.where(seen, Z, 0.0).sum(0) / np.maximum(seen.sum(0), 1))
+
+
 def fill_season(Z: FloatArray, season: int) -> FloatArray:
     """Fill missing values with the same slot of the nearest season that has one, else the mean.
 
@@ -110,6 +177,8 @@ def fill_season(Z: FloatArray, season: int) -> FloatArray:
     >>> fill_season(np.array([[1.0], [2.0], [np.nan], [4.0]]), 2).ravel()
     array([1., 2., 1., 4.])
     """
+    if np.isfinite(Z).all():
+        return Z
     filled = Z.copy()
     periods = -(-Z.shape[0] // season)
     for back in [s * k for k in range(1, periods + 1) for s in (season, -season)]:
@@ -122,6 +191,4 @@ def fill_season(Z: FloatArray, season: int) -> FloatArray:
         else:
             other[:back] = Z[-back:]
         filled = np.where(missing, other, filled)
-    seen = np.isfinite(Z)
-    mean = np.where(seen, Z, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
-    return np.where(np.isfinite(filled), filled, mean[None, :])
+    return np.where(np.isfinite(filled), filled, mean_z(Z)[None, :])

@@ -9,54 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal.member import DAY_S, WEEK_S, Member, fill_season
+from forecaster.domain.ports import CalendarFeatures
+from forecaster.seasonal.direct import DirectMap
+from forecaster.seasonal.member import DAY_S, WEEK_S, Member, SlotArray, slots_per_day
+from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.profile import SlotProfile
 from forecaster.seasonal.ridge import CalendarRidge
 from forecaster.seasonal.softlog import from_z
 
-VERIFIED_DAYS = 5
+VERIFIED_DAYS = 14
 POWER = 4.0
 """Weights are (least error / error) to this power."""
-HALF_LIFE_DAYS = 4.0
+HALF_LIFE_DAYS = 8.0
 SMOOTH_S = 2700.0
-
-
-class SmoothNaive(Member):
-    """Yesterday, or last week, without its noise: a centred mean over three quarters of an hour."""
-
-    def __init__(self, season_s: int) -> None:
-        self.season_s = season_s
-        self.name = f"smooth-{season_s // DAY_S}-day"
-
-    def _learn(self) -> None:
-        T = self.Z.shape[0]
-        season = round(self.season_s / self.calendar.slot_s)
-        self.season = season if season <= T else min(self.slots_per_day, T)
-        filled = fill_season(self.Z, min(self.slots_per_day, T))
-        window = max(int(SMOOTH_S / self.calendar.slot_s) | 1, 1)
-        if window >= T:
-            self.smooth = filled
-            return
-        padded = np.pad(filled, ((window // 2, window // 2), (0, 0)), mode="edge")
-        total = np.cumsum(np.vstack([np.zeros((1, filled.shape[1])), padded]), axis=0)
-        self.smooth = (total[window:] - total[:-window]) / window
-
-    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
-        if self.smooth.shape[0] < self.Z.shape[0]:
-            self._learn()
-        T = self.Z.shape[0]
-        return np.asarray(self.smooth[T - self.season + (slots - T) % self.season])
-
+_LEAST = 1e-6
+"""Errors below this share of the scale are none."""
 
 SEASONS: tuple[Callable[[], Member], ...] = (
-    lambda: SmoothNaive(DAY_S),
-    lambda: SmoothNaive(WEEK_S),
+    lambda: SeasonalNaive(DAY_S, SMOOTH_S),
+    lambda: SeasonalNaive(WEEK_S, SMOOTH_S),
     SlotProfile,
     lambda: SlotProfile(half_life_days=3.0),
+    lambda: SlotProfile(smooth_s=0.0),
     CalendarRidge,
+    DirectMap,
 )
 
 
@@ -65,46 +43,84 @@ class Pool(Member):
 
     name = "pool"
 
+    def roll(
+        self, Z: FloatArray, scale: FloatArray, calendar: CalendarFeatures, first: int, days: int
+    ) -> FloatArray:
+        """Roll every season once, and weigh each fold by the folds before it; see `Member.roll`."""
+        self.Z, self.scale, self.calendar = Z, scale, calendar
+        self.slots_per_day = day = slots_per_day(calendar.slot_s)
+        self.learnt_at = Z.shape[0]
+        self.seasons = self._suited()
+        paths = np.stack([season.roll(Z, scale, calendar, first, days) for season in self.seasons])
+        for season in self.seasons:
+            season.extend_z(Z)
+        error = self._daily_error(paths[:, 0], first)
+        found = np.full(paths.shape[1:], np.nan)
+        for fold in range(error.shape[1]):
+            weights = pool_weights(error[:, :fold])
+            for d in range(min(days, error.shape[1] - fold)):
+                at = slice((fold + d) * day, (fold + d + 1) * day)
+                found[d, at] = np.einsum("mn,mtn->tn", weights, paths[:, d, at])
+        self.weights = pool_weights(error)
+        return found
+
     def _learn(self) -> None:
-        T = self.Z.shape[0]
+        T, day = self.Z.shape[0], self.slots_per_day
+        days = min(max(T // day - 2, 0), VERIFIED_DAYS)
+        if days:
+            self.roll(self.Z, self.scale, self.calendar, T - days * day, 1)
+            return
         self.learnt_at = T
-        self.weights = self._weights()
-        self.seasons = [self._fitted(make, T) for make in SEASONS]
+        self.seasons = [
+            season.fit_z(self.Z, self.scale, self.calendar) for season in self._suited()
+        ]
+        self.weights = np.full((len(self.seasons), self.Z.shape[1]), 1 / len(self.seasons))
 
-    def _weights(self) -> FloatArray:
-        """Weight of each season, float64[M, N], from forecasts of the last days made before them."""
-        T, N = self.Z.shape
+    def _suited(self) -> list[Member]:
+        seasons = [make() for make in SEASONS]
+        return [season for season in seasons if season.suits(self.calendar.slot_s)]
+
+    def _daily_error(self, paths: FloatArray, first: int) -> FloatArray:
+        """Mean absolute error of each season on each day, float64[M, folds, N]; NaN = unknown."""
+        actual = from_z(self.Z[first:], self.scale)
+        error = np.abs(from_z(paths, self.scale) - actual) / self.scale
         day = self.slots_per_day
-        error, mass = np.zeros((len(SEASONS), N)), np.zeros(N)
-        for back in range(VERIFIED_DAYS, 0, -1):
-            start = T - back * day
-            if start < 2 * day:
-                continue
-            ahead = np.arange(1, day + 1)
-            actual = self.Z[start : start + day]
-            seen = np.isfinite(actual)
-            age = 0.5 ** ((back - 1) / HALF_LIFE_DAYS)
-            for m, make in enumerate(SEASONS):
-                path = self._fitted(make, start).path(ahead.tolist())
-                error[m] += age * np.where(seen, np.abs(actual - path), 0.0).sum(axis=0)
-            mass += age * seen.sum(axis=0)
-        error = np.where(mass > 0, error / np.maximum(mass, 1), 1.0)
-        share = (error.min(axis=0) / np.maximum(error, 1e-9)) ** POWER
-        share = np.where(error.min(axis=0) > 0, share, error <= 0)
-        return np.asarray(share / share.sum(axis=0))
+        starts = np.arange(0, error.shape[1], day)
+        seen = np.isfinite(error)
+        total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=1)
+        count = np.add.reduceat(seen, starts, axis=1, dtype=float)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    def _fitted(self, make: Callable[[], Member], slots: int) -> Member:
-        Z = self.Z[:slots]
-        mask = np.isfinite(Z)
-        return make().fit(from_z(np.where(mask, Z, 0.0), self.scale), self.calendar, mask)
-
-    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
+    def _continue(self, slots: SlotArray) -> FloatArray:
         if self.Z.shape[0] - self.learnt_at >= self.slots_per_day:
             self._learn()
         ahead = (slots - self.learnt_at + 1).tolist()
         total = np.zeros((slots.size, self.Z.shape[1]))
         for weight, season in zip(self.weights, self.seasons, strict=True):
-            # each season has a scale of its own: back to the pool's
-            own = from_z(season.path(ahead), season.scale)
-            total += weight * np.log1p(own / self.scale)
+            total += weight * season.path(ahead)
         return total
+
+
+def pool_weights(error: FloatArray) -> FloatArray:
+    """Weights from the errors of the last days, float64[M, N], the columns sum to 1.
+
+    Parameters
+    ----------
+    error : float64[M, days, N]
+        Daily errors in units of the scale; NaN where a day was not measured.
+
+    Examples
+    --------
+    Twice the error has a sixteenth of the weight:
+
+    >>> pool_weights(np.array([[[1.0]], [[2.0]]])).ravel().round(3)
+    array([0.941, 0.059])
+    """
+    recent = error[:, -VERIFIED_DAYS:]
+    age = 0.5 ** (np.arange(recent.shape[1])[::-1] / HALF_LIFE_DAYS)
+    seen = np.isfinite(recent)
+    total = np.einsum("d,mdn->mn", age, np.where(seen, recent, 0.0))
+    mass = np.einsum("d,mdn->mn", age, seen.astype(float))
+    mean = np.where(mass > 0, total / np.maximum(mass, 1e-12), 1.0) + _LEAST
+    share = (mean.min(axis=0) / mean) ** POWER
+    return np.asarray(share / share.sum(axis=0))

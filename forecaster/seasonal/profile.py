@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal.calendar import HOLIDAY
-from forecaster.seasonal.member import DAY_S, Member
+from forecaster.seasonal.cells import KINDS, Cells, cell_of
+from forecaster.seasonal.member import Member, SlotArray
 
 SATURDAY, SUNDAY = 5, 6
+_LEAST = 1e-6
 
 
 class SlotProfile(Member):
@@ -35,54 +36,33 @@ class SlotProfile(Member):
         self.shrink_days = shrink_days
 
     def _learn(self) -> None:
-        T, _ = self.Z.shape
-        self.refresh_at = T
-        slots = np.arange(T)
-        phase = self._phase(slots)
-        kind = self.calendar.day_type(slots)
-        age_days = (T - slots) * self.calendar.slot_s / DAY_S
-        weight = 0.5 ** (age_days / self.half_life_days)
-        group = day_group(kind)
-        base = {
-            g: self._mean_day(phase, weight * (group == g), 0.0, None) for g in np.unique(group)
-        }
-        everything = self._mean_day(phase, weight, 0.0, None)
-        self.profiles = {}
-        for day in range(HOLIDAY + 1):
-            g = int(day_group(np.array([day]))[0])
-            prior = base.get(g, everything)
-            self.profiles[day] = self._mean_day(
-                phase, weight * (kind == day), self.shrink_days, prior
-            )
+        self.cells = Cells(self.calendar, self.Z.shape[1], self.half_life_days)
+        self.extend_z(self.Z)
 
-    def _mean_day(
-        self,
-        phase: npt.NDArray[np.int64],
-        weight: FloatArray,
-        prior_days: float,
-        prior: FloatArray | None,
-    ) -> FloatArray:
-        m, N = self.slots_per_day, self.Z.shape[1]
-        seen = np.isfinite(self.Z)
-        total, mass = np.zeros((m, N)), np.zeros((m, N))
-        np.add.at(total, phase, np.where(seen, self.Z, 0.0) * weight[:, None])
-        np.add.at(mass, phase, seen * weight[:, None])
+    def extend_z(self, Z: FloatArray) -> None:
+        """Learn the slots that are new; see `Member.extend_z`."""
+        self.Z = Z
+        self.cells.extend(Z)
+        self.profiles = self._profiles()
+
+    def _profiles(self) -> FloatArray:
+        """Mean days, float64[8, m, N]."""
         window = max(int(self.smooth_s / self.calendar.slot_s) | 1, 1)
-        total, mass = _circular_mean(total, window), _circular_mean(mass, window)
-        if prior is None:
-            prior, prior_days = np.broadcast_to(self._level(), (m, N)), 1e-6
-        return np.asarray((total + prior_days * prior) / (mass + prior_days))
+        total = circular_mean(self.cells.total, window)
+        mass = circular_mean(self.cells.mass, window)
+        every = (total.sum(axis=0) + _LEAST * self._level()) / (mass.sum(axis=0) + _LEAST)
+        profiles = np.empty_like(total)
+        group = day_group(np.arange(KINDS))
+        for g in range(3):
+            own = group == g
+            base = (total[own].sum(axis=0) + _LEAST * every) / (mass[own].sum(axis=0) + _LEAST)
+            profiles[own] = (total[own] + self.shrink_days * base) / (mass[own] + self.shrink_days)
+        return profiles
 
-    def _phase(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        minute = self.calendar.minute_of_day(slots)
-        return (minute * 60 // self.calendar.slot_s).astype(np.int64) % self.slots_per_day
-
-    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
-        if self.Z.shape[0] - self.refresh_at >= self.slots_per_day:
-            self._learn()
-        kind, phase = self.calendar.day_type(slots), self._phase(slots)
-        stack = np.stack([self.profiles[day] for day in range(HOLIDAY + 1)])
-        return np.asarray(stack[kind, phase])
+    def _continue(self, slots: SlotArray) -> FloatArray:
+        if self.Z.shape[0] - self.cells.slots >= self.slots_per_day:
+            self.extend_z(self.Z)
+        return np.asarray(self.profiles[cell_of(self.calendar, slots)])
 
 
 def day_group(kind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -90,10 +70,12 @@ def day_group(kind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.where(kind >= SUNDAY, 2, np.where(kind == SATURDAY, 1, 0))
 
 
-def _circular_mean(values: FloatArray, window: int) -> FloatArray:
-    if window <= 1 or window >= values.shape[0]:
+def circular_mean(values: FloatArray, window: int) -> FloatArray:
+    """Centred mean over the day (axis 1), which has no end."""
+    if window <= 1 or window >= values.shape[1]:
         return values
     half = window // 2
-    padded = np.concatenate([values[-half:], values, values[:half]])
-    total = np.cumsum(np.vstack([np.zeros((1, values.shape[1])), padded]), axis=0)
-    return np.asarray((total[window:] - total[:-window]) / window)
+    padded = np.concatenate([values[:, -half:], values, values[:, :half]], axis=1)
+    total = np.cumsum(padded, axis=1)
+    total[:, window:] -= total[:, :-window].copy()
+    return np.asarray(total[:, window - 1 :] / window)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal.member import DAY_S, Member
+from forecaster.seasonal.cells import KINDS, Cells, cell_of
+from forecaster.seasonal.member import Member, SlotArray
 from forecaster.seasonal.profile import day_group
 
 
 class CalendarRidge(Member):
     """z ~ Fourier(day) + Fourier(day) x kind of day + weekday level, weighted by recency.
+
+    The features depend on the cell (kind of day, time of day) only, so one small system serves all
+    series; a cell's missing slots count as what the series does at that time of day.
 
     Parameters
     ----------
@@ -40,38 +43,40 @@ class CalendarRidge(Member):
         self.penalty = penalty
 
     def _learn(self) -> None:
-        T, N = self.Z.shape
-        self.learnt_at = T
-        slots = np.arange(T)
-        X = self._features(slots)
-        weight = 0.5 ** ((T - slots) * self.calendar.slot_s / DAY_S / self.half_life_days)
-        seen = np.isfinite(self.Z)
+        self.cells = Cells(self.calendar, self.Z.shape[1], self.half_life_days)
+        kind, phase = np.divmod(np.arange(KINDS * self.slots_per_day), self.slots_per_day)
+        self.features = self._features(kind, phase)
+        self.extend_z(self.Z)
+
+    def extend_z(self, Z: FloatArray) -> None:
+        """Learn the slots that are new; see `Member.extend_z`."""
+        self.Z = Z
+        self.cells.extend(Z)
+        cells, grid = self.cells, self.cells.grid[:, :, None]
+        at_time = cells.total.sum(axis=0) / np.maximum(cells.mass.sum(axis=0), 1e-9)
+        target = cells.total + (grid - cells.mass) * at_time
+        used = cells.grid.ravel() > 0
+        X, weight = self.features[used], cells.grid.ravel()[used]
         ridge = self.penalty * np.eye(X.shape[1])
         ridge[0, 0] = 1e-6
-        Z = np.where(seen, self.Z, 0.0)
-        if seen.all():
-            XtW = X.T * weight
-            self.W = np.linalg.solve(XtW @ X + ridge, XtW @ Z)
-            return
-        self.W = np.empty((X.shape[1], N))
-        for n in range(N):
-            XtW = X.T * (weight * seen[:, n])
-            self.W[:, n] = np.linalg.solve(XtW @ X + ridge, XtW @ Z[:, n])
+        self.W = np.linalg.solve(
+            (X.T * weight) @ X + ridge, X.T @ target.reshape(used.size, -1)[used]
+        )
 
-    def _continue(self, slots: npt.NDArray[np.int64]) -> FloatArray:
-        if self.Z.shape[0] - self.learnt_at >= self.slots_per_day:
-            self._learn()
-        return np.asarray(self._features(slots) @ self.W)
+    def _continue(self, slots: SlotArray) -> FloatArray:
+        if self.Z.shape[0] - self.cells.slots >= self.slots_per_day:
+            self.extend_z(self.Z)
+        kind, phase = cell_of(self.calendar, slots)
+        return np.asarray(self.features[kind * self.slots_per_day + phase] @ self.W)
 
-    def _features(self, slots: npt.NDArray[np.int64]) -> FloatArray:
-        angle = 2 * np.pi * self.calendar.minute_of_day(slots) / 1440.0
-        kind = self.calendar.day_type(slots)
+    def _features(self, kind: SlotArray, phase: SlotArray) -> FloatArray:
+        angle = 2 * np.pi * phase / self.slots_per_day
         shared = _harmonics(angle, min(self.order, self.slots_per_day // 2))
-        own = np.column_stack([np.ones(slots.size), shared[:, : 2 * self.kind_order]])
+        own = np.column_stack([np.ones(kind.size), shared[:, : 2 * self.kind_order]])
         group = day_group(kind)
-        columns = [np.ones((slots.size, 1)), shared]
+        columns = [np.ones((kind.size, 1)), shared]
         columns += [own * (group == g)[:, None] for g in (1, 2)]
-        columns += [(kind == day)[:, None].astype(float) for day in range(8)]
+        columns += [(kind == day)[:, None].astype(float) for day in range(KINDS)]
         return np.concatenate(columns, axis=1)
 
 

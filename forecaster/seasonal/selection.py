@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from forecaster.domain.demand import FloatArray
 from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.calibration import interpolate_levels
-from forecaster.seasonal.champion import Calibrated, calibrate
-from forecaster.seasonal.correction import residual_bank, shift
+from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z
+from forecaster.seasonal.correction import origins_of
+from forecaster.seasonal.member import slots_per_day
 from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.scores import coverage, pinball, wape
 from forecaster.seasonal.softlog import from_z
@@ -21,11 +22,14 @@ from forecaster.seasonal.spread import spread_at
 SCORE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 """Pinball at the median and where capacity is bought."""
 
+SCORED_SHARE = 0.2
+"""The last part of the history scores; what was verified before it calibrates."""
+
 POOL_MARGIN = 0.15
 """Who is to take the place of the pool must have this much less loss."""
 
-WAPE_MARGIN = 1.02
-"""A median may be this much worse than seasonal naive's where the whole distribution is better."""
+DRAW = 1.05
+"""Within this of seasonal naive is a draw on a fifth of the history: it goes to who goes on learning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Verdict:
     champion : str
         The member that serves from now on.
     beats_naive : bool
-        Whether it was crowned; False = seasonal naive serves and the reason says why.
+        Whether it was crowned; False = seasonal naive serves, corrected, and the reason says why.
     naive : MemberScore
         The better seasonal naive, uncorrected.
     """
@@ -79,87 +83,110 @@ class Verdict:
         }
 
 
-def choose(verified: Sequence[Verified], slot_s: float) -> Verdict:
-    """Choose, of the members that beat seasonal naive, the one with the least pinball loss.
+def choose(verified: Sequence[Verified], final: Sequence[Calibration]) -> list[Verdict]:
+    """Choose, for each series, of the members that stand up to seasonal naive the one with the least loss.
 
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
     their errors, and to choose one of them by a hair is to choose noise.
 
-    The gate asks for less pinball loss (what capacity is bought by) than the better of yesterday
-    and last week, uncorrected, and no more WAPE, on the last fifth of the history (the fifth before
-    it calibrated).
+    The gate asks for no more pinball loss (what capacity is bought by) and no more WAPE than the
+    better of yesterday and last week as they are, on the last fifth of the history (what was
+    verified before it calibrated). Where nobody passes it, that naive serves, corrected at short
+    leads by what it missed.
+
+    Parameters
+    ----------
+    verified : sequence of Verified
+        Backtests of the members, the seasonal naives among them, of the same N series.
+    final : sequence of Calibration
+        What each of them teaches as a whole: what is served.
     """
-    scores = tuple(_score(v, slot_s, corrected=True) for v in verified)
-    naive_index = [i for i, v in enumerate(verified) if v.member in NAIVE]
-    naives = {i: _score(verified[i], slot_s, corrected=False) for i in naive_index}
-    best_naive = min(naives, key=lambda i: naives[i].pinball)
-    bar = naives[best_naive]
-    better = [i for i, score in enumerate(scores) if _beats(score, bar)]
-    best = min(better or range(len(scores)), key=lambda i: scores[i].pinball * _handicap(scores[i]))
-    crowned = bool(better)
-    if crowned:
-        reason = f"{scores[best].member}: WAPE {scores[best].wape:.3f} against {bar.wape:.3f} of {bar.member}"
-        return Verdict(
-            scores[best].member,
-            True,
-            reason,
-            calibrate(verified[best], slot_s),
-            scores[best],
-            bar,
-            scores,
+    scores = [_score(each, corrected=True) for each in verified]
+    naives = {
+        i: _score(each, corrected=False)
+        for i, each in enumerate(verified)
+        if each.member.name in NAIVE
+    }
+    series = range(verified[0].actual.shape[1])
+    return [
+        _choose(
+            [each[n] for each in scores],
+            {i: each[n] for i, each in naives.items()},
+            n,
+            final,
         )
+        for n in series
+    ]
+
+
+def _choose(
+    scores: list[MemberScore],
+    naives: dict[int, MemberScore],
+    n: int,
+    final: Sequence[Calibration],
+) -> Verdict:
+    best_naive = min(naives, key=lambda i: _worst_if_nan(naives[i].pinball))
+    bar = naives[best_naive]
+    better = [i for i, score in enumerate(scores) if i not in naives and _stands(score, bar)]
+    best = min(
+        better or [i for i in range(len(scores)) if i not in naives] or list(naives),
+        key=lambda i: _worst_if_nan(scores[i].pinball * _handicap(scores[i])),
+    )
+    name = scores[best].member
+    if better:
+        reason = f"{name}: WAPE {scores[best].wape:.3f} against {bar.wape:.3f} of {bar.member}"
+        return Verdict(name, True, reason, final[best].of(n), scores[best], bar, tuple(scores))
     reason = (
-        f"nobody beats {bar.member} (WAPE {bar.wape:.3f}; best rival {scores[best].member}"
+        f"nobody beats {bar.member} (WAPE {bar.wape:.3f}; best rival {name}"
         f" {scores[best].wape:.3f}): seasonal naive serves"
     )
-    plain = calibrate(verified[best_naive], slot_s, corrected=False)
-    return Verdict(bar.member, False, reason, plain, bar, bar, scores)
+    return Verdict(
+        bar.member, False, reason, final[best_naive].of(n), scores[best_naive], bar, tuple(scores)
+    )
 
 
-def _beats(score: MemberScore, bar: MemberScore) -> bool:
-    return score.pinball < bar.pinball and score.wape < WAPE_MARGIN * bar.wape
+def _worst_if_nan(loss: float) -> float:
+    return loss if np.isfinite(loss) else float("inf")
+
+
+def _stands(score: MemberScore, bar: MemberScore) -> bool:
+    return score.pinball < DRAW * bar.pinball and score.wape < DRAW * bar.wape
 
 
 def _handicap(score: MemberScore) -> float:
     return 1.0 if score.member == "pool" else 1.0 + POOL_MARGIN
 
 
-def _score(verified: Verified, slot_s: float, corrected: bool) -> MemberScore:
-    half = verified.residual.size // 2
-    early = replace(
-        verified,
-        actual=verified.actual[:half],
-        base=verified.base[:half],
-        residual=verified.residual[:half],
-    )
-    learnt = calibrate(early, slot_s, corrected)
-    bank = residual_bank(verified.residual, slot_s)
-    rows = [_score_lead(verified, learnt, bank, row, half) for row in range(len(learnt.leads))]
-    table = np.asarray(rows)
+def _score(verified: Verified, corrected: bool) -> list[MemberScore]:
+    """Score of one member on each series."""
+    slots = verified.actual.shape[0]
+    scored = round((verified.first + slots) * SCORED_SHARE)
+    split = max(slots - scored, slots // 2)
+    learnt = calibrate(verified.head(split), corrected)
+    rows = [_score_lead(verified, learnt, row, split) for row in range(len(learnt.leads))]
+    table = np.mean(rows, axis=0)
     n = len(SCORE_LEVELS)
-    cover = tuple(zip(SCORE_LEVELS, table[:, 1 + n :].mean(axis=0).tolist(), strict=True))
-    return MemberScore(
-        verified.member, float(table[:, 0].mean()), float(table[:, 1 : 1 + n].mean()), cover
-    )
+    return [
+        MemberScore(
+            verified.member.name,
+            float(column[0]),
+            float(column[1 : 1 + n].mean()),
+            tuple(zip(SCORE_LEVELS, column[1 + n :].tolist(), strict=True)),
+        )
+        for column in table.T
+    ]
 
 
-def _score_lead(
-    verified: Verified, learnt: Calibrated, bank: FloatArray, row: int, half: int
-) -> list[float]:
-    """WAPE, pinballs and coverages of one lead over the scored half."""
+def _score_lead(verified: Verified, learnt: Calibration, row: int, split: int) -> FloatArray:
+    """WAPE, pinballs and coverages of one lead over the scored part, float64[9, N]."""
     lead = learnt.leads[row]
-    origins = np.arange(max(half - lead, 0), verified.residual.size - lead)
-    base_z = verified.base_z
-    weights = np.asarray(learnt.correction[row])
-    added = shift(weights, bank[origins], base_z[origins], base_z[origins + lead])
-    errors = interpolate_levels(np.asarray([learnt.quantiles[row]]), np.asarray(SCORE_LEVELS))[0]
-    centre = base_z[origins + lead] + added
-    size = spread_at(
-        np.asarray(learnt.spread[row]), from_z(centre, np.array(verified.scale)), verified.scale
-    )
-    z = centre[:, None] + size[:, None] * errors[None, :]
-    forecast = from_z(z, np.array(verified.scale))
+    origins = origins_of(verified.actual.shape[0], lead, slots_per_day(verified.slot_s))
+    origins = origins[origins >= split - lead]
+    errors = interpolate_levels(learnt.quantiles[row : row + 1], np.asarray(SCORE_LEVELS))[0]
+    centre = centre_z(verified, learnt.correction[row], origins, lead)
+    size = spread_at(learnt.spread[row], from_z(centre, np.array(1.0)))
+    forecast = from_z(centre[:, None] + size[:, None] * errors, verified.scale)
     actual = verified.actual[origins + lead]
     losses = [pinball(actual, forecast[:, i], q) for i, q in enumerate(SCORE_LEVELS)]
     covers = [coverage(actual, forecast[:, i]) for i in range(len(SCORE_LEVELS))]
-    return [wape(actual, forecast[:, 0]), *losses, *covers]
+    return np.stack([wape(actual, forecast[:, 0]), *losses, *covers])

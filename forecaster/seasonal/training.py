@@ -1,16 +1,18 @@
-"""Training one service: backtest every member, choose, calibrate."""
+"""Training: backtest every member, choose, calibrate; one service, or thousands on one grid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecaster.domain.demand import DemandSeries
+from forecaster.domain.demand import DemandSeries, FloatArray
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.backtest import backtest, first_slot
+from forecaster.seasonal.backtest import Verified, backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
+from forecaster.seasonal.champion import Calibration, calibrate
+from forecaster.seasonal.member import slots_per_day
 from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.selection import Verdict, choose
 
@@ -55,11 +57,45 @@ def train(
         For an unknown member.
     """
     calendar = Calendar(series.start_s, series.slot_s, spec)
-    mask = np.isfinite(series.arrivals)
-    y = np.where(mask, series.arrivals, 0.0)
-    first = first_slot(y.size, max(round(86_400 / series.slot_s), 1), series.service)
-    verified = []
-    for name in dict.fromkeys([*NAIVE, *members]):
-        on_member(name)
-        verified.append(backtest(name, y, calendar, mask, first))
-    return choose(verified, series.slot_s)
+    trained = train_together(series.arrivals[:, None], calendar, members, on_member, series.service)
+    return trained.verdicts[0]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training N series together gave.
+
+    Attributes
+    ----------
+    verdicts : list of Verdict
+        One for each series.
+    verified : dict of str to Verified
+        The backtest of each member, by its name.
+    calibrations : dict of str to Calibration
+        What it taught, by the member's name.
+    """
+
+    verdicts: list[Verdict]
+    verified: dict[str, Verified]
+    calibrations: dict[str, Calibration]
+
+
+def train_together(
+    Y: FloatArray,
+    calendar: Calendar,
+    members: Sequence[str],
+    on_member: Callable[[str], None] = lambda member: None,
+    name: str = "series",
+) -> Trained:
+    """Train the N series of ``Y[T, N]`` (NaN = missing), which share a grid and a calendar."""
+    mask = np.isfinite(Y)
+    known = np.where(mask, Y, 0.0)
+    first = first_slot(Y.shape[0], slots_per_day(calendar.slot_s), name)
+    verified = {}
+    for member in dict.fromkeys([*NAIVE, *members]):
+        on_member(member)
+        verified[member] = backtest(member, known, calendar, mask, first)
+    calibrations = {member: calibrate(each) for member, each in verified.items()}
+    return Trained(
+        choose(list(verified.values()), list(calibrations.values())), verified, calibrations
+    )

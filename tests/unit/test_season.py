@@ -1,18 +1,24 @@
 """Correction, calibration, backtest, selection and the live forecaster."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from forecaster.domain.demand import DemandSeries, TokenMix
 from forecaster.domain.errors import TooLittleHistoryError
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.backtest import backtest, first_slot
+from forecaster.seasonal.backtest import Verified, backtest, first_slot
+from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.calibration import conformal_quantiles
-from forecaster.seasonal.champion import Calibrated, calibrate
-from forecaster.seasonal.correction import fit_correction, residual_bank, shift
+from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z
+from forecaster.seasonal.correction import fit_correction, non_negative
 from forecaster.seasonal.live import LiveForecaster
-from forecaster.seasonal.pool import Pool, SmoothNaive
+from forecaster.seasonal.naive import SeasonalNaive
+from forecaster.seasonal.pool import SMOOTH_S, Pool
+from forecaster.seasonal.ridge import CalendarRidge
 from forecaster.seasonal.spread import fit_spread, spread_at
 from forecaster.seasonal.training import last_days, train
 
@@ -30,20 +36,32 @@ def series(days: float = 14, seed: int = 1, noise: float = 1.0) -> DemandSeries:
     return DemandSeries("s", START_S, SLOT_S, y, 0 * y, 0 * y, TokenMix.of(1, 1), 1.0)
 
 
+def verified(actual_z: np.ndarray, season_z: np.ndarray) -> Verified:
+    """What five-minute slots would have been verified as, with the same season on both days."""
+    actual_z, base_z = actual_z[:, None], np.stack([season_z, season_z])[:, :, None]
+    bank = residual_bank(actual_z - base_z[0], 300.0)
+    return Verified(
+        CalendarRidge(), 576, 300.0, np.ones(1), np.expm1(actual_z), actual_z, base_z, bank
+    )
+
+
 def test_conformal_rank_is_the_finite_sample_one() -> None:
-    errors = np.arange(1.0, 100.0)  # 99 errors: the 0.99 quantile is the 99th of 100
-    assert conformal_quantiles(errors, (0.5, 0.99)).tolist() == [50, 99]
+    errors = np.arange(1.0, 100.0)[:, None]  # 99 errors: the 0.99 quantile is the 99th of 100
+    assert conformal_quantiles(errors, np.ones(99), (0.5, 0.99)).ravel().tolist() == [50, 99]
+
+
+def test_conformal_listens_to_recent_errors_and_leaves_out_missing_ones() -> None:
+    errors = np.array([[1.0], [2.0], [3.0], [np.nan]])
+    weight = np.array([1.0, 1.0, 8.0, 50.0])
+    assert conformal_quantiles(errors, weight, (0.5,)).item() == 3.0
+    assert conformal_quantiles(np.full((4, 1), np.nan), weight, (0.5,)).item() == 0.0
 
 
 def test_conformal_covers_fresh_errors() -> None:
     rng = np.random.default_rng(0)
-    cover = [
-        np.mean(
-            rng.standard_normal(400) <= conformal_quantiles(rng.standard_normal(400), (0.95,))[0]
-        )
-        for _ in range(200)
-    ]
-    assert 0.94 < np.mean(cover) < 0.965
+    learnt, fresh = rng.standard_normal((2, 400, 200))
+    cover = fresh <= conformal_quantiles(learnt, np.ones(400), (0.95,))
+    assert 0.94 < cover.mean() < 0.965
 
 
 def test_correction_learns_how_a_deviation_fades() -> None:
@@ -51,27 +69,44 @@ def test_correction_learns_how_a_deviation_fades() -> None:
     residual = np.zeros(4000)
     for t in range(1, residual.size):
         residual[t] = 0.9 * residual[t - 1] + 0.1 * rng.standard_normal()
-    bank, season = residual_bank(residual, 300.0), np.zeros(4000)
-    weights = fit_correction(residual, bank, (1, 8, 64), season).sum(axis=1)
-    assert 0.8 < weights[0] < 1.0
+    found = verified(residual, np.zeros(4000))
+    weights = fit_correction(found, (1, 8, 64))
+    weights = weights[:, :-1, 0].sum(axis=1)
+    assert 0.8 < weights[0] <= 1.0
     assert weights[0] > weights[1] > abs(weights[2])
 
 
 def test_bank_carries_over_gaps() -> None:
-    bank = residual_bank(np.array([1.0, np.nan, np.nan]), 300.0)
+    bank = residual_bank(np.array([[1.0], [np.nan], [np.nan]]), 300.0)
     np.testing.assert_array_equal(bank[0], bank[2])
 
 
-def test_backtest_sees_only_the_past() -> None:
+@pytest.mark.parametrize("member", ["naive-day", "ridge", "pool"])
+def test_backtest_sees_only_the_past(member: str) -> None:
     found = series()
     calendar = Calendar(START_S, SLOT_S, CalendarSpec())
-    mask = np.ones(found.arrivals.size, bool)
-    first = first_slot(found.arrivals.size, DAY)
-    honest = backtest("ridge", found.arrivals, calendar, mask, first)
-    spoilt = found.arrivals.copy()
-    spoilt[first + DAY :] *= 100  # the future changes: the first day's forecast must not
-    other = backtest("ridge", spoilt, calendar, mask, first)
-    np.testing.assert_array_equal(honest.base[:DAY], other.base[:DAY])
+    y = found.arrivals[:, None]
+    mask = np.ones(y.shape, bool)
+    first = first_slot(y.size, DAY)
+    honest = backtest(member, y, calendar, mask, first)
+    spoilt = y.copy()
+    spoilt[first + DAY :] = spoilt[first + DAY :][::-1]  # the future changes, its mean does not
+    other = backtest(member, spoilt, calendar, mask, first)
+    np.testing.assert_array_equal(honest.base_z[0, :DAY], other.base_z[0, :DAY])
+    np.testing.assert_array_equal(honest.base_z[1, : 2 * DAY], other.base_z[1, : 2 * DAY])
+    assert not np.array_equal(honest.base_z[0, DAY : 3 * DAY], other.base_z[0, DAY : 3 * DAY])
+
+
+def test_an_origin_late_in_the_day_has_the_season_of_its_morning() -> None:
+    found = verified(np.zeros(3 * 288), np.zeros(3 * 288))
+    said = found.base_z.copy()
+    said[0], said[1] = 1.0, 2.0  # by the target's own day, by the day before
+    late = np.array([287 - 10])
+    season = (
+        replace(found, base_z=said).season_z(late, 5),
+        replace(found, base_z=said).season_z(late, 20),
+    )
+    assert [each.item() for each in season] == [1.0, 2.0]
 
 
 def test_too_little_history_says_how_much_is_needed() -> None:
@@ -102,12 +137,13 @@ def test_what_loses_to_naive_is_not_crowned() -> None:
 
 def test_calibrated_survives_json() -> None:
     found = series()
-    mask = np.ones(found.arrivals.size, bool)
-    verified = backtest(
-        "ridge", found.arrivals, Calendar(START_S, SLOT_S, CalendarSpec()), mask, 300
-    )
-    learnt = calibrate(verified, SLOT_S)
-    assert Calibrated.from_dict(learnt.to_dict()) == learnt
+    y = np.column_stack([found.arrivals, 2 * found.arrivals])
+    calendar = Calendar(START_S, SLOT_S, CalendarSpec())
+    learnt = calibrate(backtest("ridge", y, calendar, np.ones(y.shape, bool), 300))
+    one = learnt.of(1)
+    assert Calibrated.from_dict(one.to_dict()) == one
+    joined = Calibration.join([learnt.of(0), one])
+    np.testing.assert_array_equal(joined.quantiles, learnt.quantiles)
 
 
 def test_live_forecaster_follows_the_level() -> None:
@@ -163,13 +199,13 @@ def test_spread_tells_counting_noise_from_a_missed_tide() -> None:
     counted = rng.poisson(level) - level
     missed = 0.1 * level * rng.standard_normal(level.size)
     z = np.log1p((level + counted) / 50) - np.log1p(level / 50)
-    share, noise = fit_spread(z, level, 50.0)
-    assert share < 2e-4
-    assert 0.9 < noise < 1.1
-    share, noise = fit_spread(missed / (level + 50), level, 50.0)
-    assert 0.009 < share < 0.011
-    size = spread_at(np.array([0.0, 1.0]), np.array([100.0, 400.0]), 1e-6)
-    np.testing.assert_allclose(size, [0.1, 0.05], rtol=1e-3)
+    errors = np.column_stack([z, missed / (level + 50)])
+    share, noise = fit_spread(errors, np.column_stack([level, level]) / 50)
+    assert share[0] < 2e-4
+    assert 0.9 < noise[0] * 50 < 1.1
+    assert 0.009 < share[1] < 0.011
+    size = spread_at(np.array([[0.0], [1.0]]), np.array([[100.0], [400.0]]))
+    np.testing.assert_allclose(size.ravel(), [0.1, 0.05], rtol=2e-2)
 
 
 def test_pool_follows_who_was_right_lately() -> None:
@@ -181,7 +217,7 @@ def test_pool_follows_who_was_right_lately() -> None:
     pool = Pool().fit(y[:, None], calendar, np.ones((y.size, 1), bool))
     truth = 100 + 80 * np.cos(2 * np.pi * np.arange(y.size, y.size + day) / day)
     found = pool.quantiles(range(1, day + 1), (0.5,))[:, 0, 0]
-    week = SmoothNaive(7 * 86_400).fit(y[:, None], calendar, np.ones((y.size, 1), bool))
+    week = SeasonalNaive(7 * 86_400, SMOOTH_S).fit(y[:, None], calendar, np.ones((y.size, 1), bool))
     worse = week.quantiles(range(1, day + 1), (0.5,))[:, 0, 0]
     assert np.abs(found - truth).mean() < 0.3 * np.abs(worse - truth).mean()
 
@@ -190,11 +226,28 @@ def test_correction_lets_go_of_a_season_that_is_none() -> None:
     rng = np.random.default_rng(8)
     actual = np.cumsum(0.05 * rng.standard_normal(6000))
     season = 0.5 * rng.standard_normal(6000)  # noise that calls itself a season
-    residual = actual - season
-    (weights,) = fit_correction(residual, residual_bank(residual, 300.0), (6,), season)
-    assert weights[-1] > 0.6
-    assert 0.6 < weights[0] <= 1.1
-    found = season[6:] + shift(
-        weights, residual_bank(residual, 300.0)[:-6], season[:-6], season[6:]
-    )
+    past, residual = verified(actual, season), actual - season
+    weights = fit_correction(past, (6,))[0]
+    assert weights[-1, 0] > 0.6
+    assert weights[0, 0] > 0.6
+    found = centre_z(past, weights, np.arange(5994), 6)[:, 0]
     assert np.abs(found - actual[6:]).mean() < 0.5 * np.abs(residual[6:]).mean()
+
+
+def test_correction_is_never_worse_than_the_last_value_where_that_is_right() -> None:
+    rng = np.random.default_rng(9)
+    steps = np.repeat(rng.uniform(1.0, 3.0, 60), 100)  # jumps, then stays: nothing fades
+    past = verified(steps, np.full(6000, 2.0))
+    weights = fit_correction(past, (1,))[0]
+    found = centre_z(past, weights, np.arange(5999), 1)[:, 0]
+    last = np.abs(np.diff(steps)).mean()
+    assert np.abs(found - steps[1:]).mean() < 1.05 * last
+
+
+def test_batched_non_negative_least_squares_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(10)
+    A, y = rng.standard_normal((5, 30, 6)), rng.standard_normal((5, 30))
+    gram, moment = A.transpose(0, 2, 1) @ A, np.einsum("nik,ni->nk", A, y)
+    found = non_negative(gram, moment)
+    for n in range(5):
+        np.testing.assert_allclose(found[n], nnls(A[n], y[n])[0], atol=1e-4)
