@@ -7,10 +7,10 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types arch bench docs lock clean
+.PHONY: help setup run test check lint types arch bench bench-tier docs lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,9 @@ check: lint types arch test ## lint, types, layers, tests
 
 bench: $(DEV_STAMP) ## measure; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+bench-tier: $(DEV_STAMP) ## the serving tier against the bare session; prints its section
+	$(BIN)/python -m benchmarks.tier
 
 docs: $(DEV_STAMP) ## regenerate the reference pages from the code
 	$(BIN)/python -m benchmarks.reference

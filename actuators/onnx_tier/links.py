@@ -30,6 +30,7 @@ class FrameLink(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = FrameDecoder()
         self._transport: asyncio.WriteTransport | None = None
+        self._held: list[bytes] = []
         self.unit_id = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,10 +50,31 @@ class FrameLink(asyncio.Protocol):
         self._transport = None
         self._on_lost(self)
 
-    def send(self, header: Header, body: bytes = b"") -> None:
-        """Send one frame; nothing happens when the peer is gone (its loss is reported apart)."""
+    def send(self, header: Header, body: bytes = b"", *, at_once: bool = True) -> None:
+        """Send one frame; nothing happens when the peer is gone (its loss is reported apart).
+
+        Parameters
+        ----------
+        header, body : dict, bytes
+            The frame.
+        at_once : bool
+            False lets it wait for the others of this turn of the event loop: one write for all.
+        """
+        frame = encode(header, body)
+        if at_once and not self._held:
+            self._write(frame)
+            return
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._held.append(frame)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        self._write(b"".join(held))
+
+    def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(header, body))
+            self._transport.write(data)
 
     def close(self) -> None:
         """Close the connection."""

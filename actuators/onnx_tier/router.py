@@ -222,7 +222,9 @@ class Router:
             job.attempts += 1
             unit.jobs[job.job_id] = job
             unit.work_s += job.work_s
-            unit.link.send(job.header | {"id": job.job_id}, job.body)
+            # An idle unit gets it now; a busy one reads its socket after the pass anyway.
+            at_once = len(unit.jobs) == 1
+            unit.link.send(job.header | {"id": job.job_id}, job.body, at_once=at_once)
 
     def _refusal(self, lane: _Lane, why: str) -> RefusedError:
         name = lane.service.service

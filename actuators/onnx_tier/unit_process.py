@@ -36,7 +36,7 @@ def run_unit(order: dict[str, Any]) -> int:
     # Ctrl-C reaches the whole process group: the tier decides when a unit ends, not the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link = BlockingLink(connection)
+    link = BlockingLink(connection, HEARTBEAT_S)
     try:
         connection.connect(order["socket"])
         link.send({"t": "loading", "unit_id": order["unit_id"], "pid": os.getpid()})
@@ -96,15 +96,15 @@ class _Loop:
             self._beat()
             for frame in self._link.receive(self._idle_s()):
                 self._take(frame)
-            if self._work.has_work and self._idle_s() == 0.0:
+            if self._work.has_work and not self._idle_s():
                 self._step()
 
-    def _idle_s(self) -> float:
-        """Seconds to listen before the next step."""
-        now_s = time.monotonic()
+    def _idle_s(self) -> float | None:
+        """Seconds to listen before the next step; None while there is nothing to do."""
         if not self._work.has_work:
-            return max(0.0, self._beat_due_s - now_s)
-        return max(0.0, min(max(self._rest_until_s - now_s, self._work.hold_s()), HEARTBEAT_S))
+            return None
+        rest_s = self._rest_until_s - time.monotonic() if self._rest_ratio else 0.0
+        return max(0.0, min(max(rest_s, self._work.hold_s()), HEARTBEAT_S))
 
     def _take(self, frame: Frame) -> None:
         header, body = frame
@@ -116,13 +116,14 @@ class _Loop:
             self._link.send(*refusal)
 
     def _step(self) -> None:
+        if not self._rest_ratio or not self._warmed_up:
+            self._link.send_all(self._work.step())
+            return
         started_s = time.process_time()
         frames = self._work.step()
         compute_s = time.process_time() - started_s
-        for frame in frames:
-            self._link.send(*frame)
-        if self._warmed_up:
-            self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
+        self._link.send_all(frames)
+        self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
 
     def _beat(self) -> None:
         now_s = time.monotonic()

@@ -23,6 +23,7 @@ Frame = tuple[Header, bytes]
 Tensor = npt.NDArray[Any]
 
 _PREFIX = struct.Struct("<II")
+_TIMEVAL = struct.Struct("@ll")
 FRAME_BYTES_MAX = 1 << 28
 """No frame is larger: what claims to be is not one of ours."""
 
@@ -96,30 +97,51 @@ def unpack_tensors(entries: Sequence[Header], body: bytes) -> list[tuple[str, Te
 
 
 class BlockingLink:
-    """The unit's end of the connection: blocking sends, receives with a time limit."""
+    """The unit's end of the connection: blocking sends, receives with a time limit.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Parameters
+    ----------
+    connection : socket
+        Blocking; its receive time limit is set to `rest_s`.
+    rest_s : float
+        How long `receive` waits when it is given no time limit of its own.
+    """
+
+    def __init__(self, connection: socket.socket, rest_s: float = 0.5) -> None:
         self._socket = connection
         self._decoder = FrameDecoder()
+        limit = _TIMEVAL.pack(int(rest_s), int(rest_s % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def send(self, header: Header, body: bytes = b"") -> None:
         """Send one frame whole."""
         self._socket.sendall(encode(header, body))
 
-    def receive(self, timeout_s: float) -> list[Frame]:
+    def send_all(self, frames: Sequence[Frame]) -> None:
+        """Send frames whole, in one write."""
+        if frames:
+            self._socket.sendall(b"".join(encode(*frame) for frame in frames))
+
+    def receive(self, timeout_s: float | None) -> list[Frame]:
         """Return the frames that arrive within `timeout_s`, at once when any is there.
+
+        None waits for `rest_s`, in one call to the system where a time limit takes two.
 
         Raises
         ------
         EOFError
             When the tier has gone.
         """
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = time.monotonic() + (timeout_s or 0.0)
         while True:
             wait_s = max(0.0, deadline_s - time.monotonic())
-            if not select.select([self._socket], [], [], wait_s)[0]:
+            if wait_s > 0 and not select.select([self._socket], [], [], wait_s)[0]:
                 return []
-            data = self._socket.recv(_RECEIVE_BYTES)
+            try:
+                flags = 0 if timeout_s is None else socket.MSG_DONTWAIT
+                data = self._socket.recv(_RECEIVE_BYTES, flags)
+            except BlockingIOError:
+                return []
             if not data:
                 raise EOFError
             if frames := self._decoder.feed(data):

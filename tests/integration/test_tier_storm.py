@@ -118,4 +118,4 @@ def test_generations_of_units_leave_nothing_behind(tier: RunningTier) -> None:
         assert files_now <= files
         assert children_now == children
         assert rss_now - rss < 4096, "KiB over thirty generations"
-    assert len([each for each in pids if alive(each)]) <= 1, "gone units returned their memory"
+    assert len([each for each in pids if alive(each)]) <= 2, "only the ready units are left"

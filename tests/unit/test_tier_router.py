@@ -20,7 +20,7 @@ class _Link:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
-    def send(self, header: dict[str, Any], _body: bytes = b"") -> None:
+    def send(self, header: dict[str, Any], _body: bytes = b"", *, at_once: bool = True) -> None:
         self.sent.append(header)
 
     @property

@@ -1,0 +1,100 @@
+"""A load generator that costs little itself: keep-alive HTTP/1.1 on raw asyncio protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+import orjson
+import uvloop
+
+
+def infer_request(model: str, features: np.ndarray) -> bytes:
+    """Return one binary V2 request."""
+    raw = features.tobytes()
+    tensor = {
+        "name": "features",
+        "datatype": "FP32",
+        "shape": list(features.shape),
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    head = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    return (
+        (
+            f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: bench\r\n"
+            f"inference-header-content-length: {len(head)}\r\n"
+            f"content-length: {len(head) + len(raw)}\r\n\r\n"
+        ).encode()
+        + head
+        + raw
+    )
+
+
+class _Client(asyncio.Protocol):
+    """Sends one request, waits for its answer, sends the next."""
+
+    def __init__(self, request: bytes, until_s: float, done: asyncio.Future[None]) -> None:
+        self.request = request
+        self.until_s = until_s
+        self.done = done
+        self.latencies_s: list[float] = []
+        self.failed = 0
+        self.buffer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self.sent_s = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        at = self.buffer.find(b"content-length: ") + 16
+        length = int(self.buffer[at : self.buffer.find(b"\r", at)])
+        if len(self.buffer) < end + 4 + length:
+            return
+        now_s = time.perf_counter()
+        self.latencies_s.append(now_s - self.sent_s)
+        self.failed += not self.buffer.startswith(b"HTTP/1.1 200")
+        self.buffer = b""
+        if now_s < self.until_s:
+            self._send()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def _load(url: str, request: bytes, clients: int, seconds: float) -> list[_Client]:
+    host, port = url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    until_s = time.perf_counter() + seconds
+    made = []
+    for _ in range(clients):
+        client = _Client(request, until_s, loop.create_future())
+        await loop.create_connection(lambda c=client: c, host, int(port))
+        made.append(client)
+    await asyncio.gather(*(each.done for each in made))
+    return made
+
+
+def load(url: str, request: bytes, clients: int, seconds: float) -> tuple[float, float, float]:
+    """Return (p50 s, p99 s, requests/s) of `clients` that each wait for their answer."""
+    made = uvloop.run(_load(url, request, clients, seconds))
+    if failed := sum(each.failed for each in made):
+        raise RuntimeError(f"{failed} requests failed")
+    latencies = np.concatenate([each.latencies_s for each in made])
+    return (
+        float(np.median(latencies)),
+        float(np.quantile(latencies, 0.99)),
+        latencies.size / seconds,
+    )
