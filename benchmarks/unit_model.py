@@ -26,7 +26,7 @@ from forecaster.domain.demand import TokenMix
 from forecaster.domain.service import Slo
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-LOADS = (0.3, 0.5, 0.7)
+LOADS = (0.3, 0.5, 0.8)
 PROMPT, OUTPUT, SCV = 48, 24, 0.5
 
 
@@ -41,10 +41,13 @@ async def play(url: str, rate: float, seconds: float, seed: int) -> tuple[np.nda
     count = rng.poisson(rate * seconds)
     at = np.sort(rng.random(count) * seconds)
     prompt, output = lengths(rng, PROMPT, count, 160), lengths(rng, OUTPUT, count, 96)
+    letters = rng.integers(97, 123, (count, 160), dtype=np.uint8)
 
     async def one(client: httpx.AsyncClient, i: int) -> None:
         await asyncio.sleep(float(at[i]))
-        body = {"model": "chat", "prompt": "a" * int(prompt[i]), "max_tokens": int(output[i])}
+        # Prompts that begin alike would be read once: the profile counts reading.
+        text = letters[i, : prompt[i]].tobytes().decode()
+        body = {"model": "chat", "prompt": text, "max_tokens": int(output[i])}
         (await client.post("/v1/completions", json=body)).raise_for_status()
 
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:

@@ -164,6 +164,13 @@ class Router:
         """Requests of a service that wait for a unit."""
         return len(self._lanes[service].waiting)
 
+    def backlog_s(self, service: str) -> float:
+        """Seconds in which the units of a service do the work that waits and that they hold."""
+        lane = self._lanes[service]
+        work_s = sum(job.work_s for job in lane.waiting)
+        work_s += sum(unit.work_s for unit in lane.units.values())
+        return work_s / max(1, len(lane.units))
+
     def held(self) -> int:
         """Requests accepted and not yet answered, over all services."""
         waiting = sum(len(lane.waiting) for lane in self._lanes.values())

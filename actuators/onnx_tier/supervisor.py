@@ -13,6 +13,7 @@ from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
 from actuators.onnx_tier.order_book import OrderBook
 from actuators.onnx_tier.replacements import Replacements
+from actuators.onnx_tier.retry_after import retry_after_s
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
@@ -136,11 +137,10 @@ class Supervisor:
             self._server.close()
 
     def retry_after_s(self, service: str) -> int:
-        """Seconds after which a refused client may find room: now, or when a unit can be ready."""
-        if self.observe(service).ready:
-            return 1
-        prior_s = self._services[service].unit_type.lead_time_s
-        return max(1, round(min(30.0, self._lead_s.get(service, prior_s))))
+        """Seconds after which a refused client may find room."""
+        lead_s = self._lead_s.get(service, self._services[service].unit_type.lead_time_s)
+        backlog_s = self.router.backlog_s(service)
+        return retry_after_s(self.observe(service), lead_s, backlog_s, self._clock.speed)
 
     def _known(self, service: str) -> None:
         if service not in self._services:

@@ -29,6 +29,7 @@ from actuators.onnx_tier.http_guard import GuardedProtocol, guarded
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_api import InferenceApi
 from actuators.onnx_tier.jobs import RefusedError
+from actuators.onnx_tier.meters import Meters
 from actuators.onnx_tier.openai_api import OpenAiApi
 from actuators.onnx_tier.public_http import public_protocol
 from actuators.onnx_tier.replies import JsonReply, refusal_reply
@@ -105,6 +106,7 @@ async def _serve(
     inference = Inference(door, supervisor, spec.model_control, spec.load_deadline_s)
     public_routes = [*InferenceApi(inference).routes(), *OpenAiApi(door).routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
+    public_routes.append(Route("/metrics", Meters(door, supervisor).answer))
     _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
     control_routes = ControlApi(door, supervisor, url, end).routes()
