@@ -20,6 +20,7 @@ MODULES = (
     "ingest",
     "retrain",
     "forecast",
+    "backtest",
     "size",
     "plan",
     "replay",
@@ -71,6 +72,9 @@ def repeated(words: Sequence[str]) -> list[str]:
     out: list[str] = []
     name, given = "", False
     for word in words:
+        if out[-2:] == ["--origins", "every"]:  # two words that are one value
+            out[-1] = f"every {word}"
+            continue
         if word in LISTS:
             name, given = word, False
         elif name and _number(word):

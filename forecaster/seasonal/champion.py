@@ -25,7 +25,7 @@ from forecaster.seasonal.spread import fit_spread, spread_at
 
 LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 172800)
 """Leads at which the correction and the quantiles are learnt, seconds."""
-CALIBRATION_HALF_LIFE_DAYS = 14.0
+CALIBRATION_HALF_LIFE_DAYS = 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ PENALTY = 20.0
 of long leads overlap, and say less than they are many."""
 USUAL_SIZES = 4.0
 """In the fit, errors count as no larger than this many times the usual one."""
-FIT_HALF_LIFE_DAYS = 28.0
 BLEND_HALF_LIFE_DAYS = 3.0
 BLEND_POWER = 12.0
 """Blend weights are (least error / error) to this power."""
@@ -73,7 +72,7 @@ def fit_correction(verified: Verified, leads: tuple[int, ...]) -> FloatArray:
         age_days = (origins[-1] - origins) * verified.slot_s / DAY_S
         error = verified.actual_z[origins + lead] - season
         penalty = PENALTY * math.sqrt(lead)
-        ridge = _ridge(X, error, 0.5 ** (age_days / FIT_HALF_LIFE_DAYS), penalty)
+        ridge = _ridge(X, error, penalty)
         candidates = np.zeros((3 if near else 2, SIGNALS, series))
         candidates[0] = ridge
         if near:
@@ -101,7 +100,7 @@ def _mean_error(
     return np.asarray(total / np.maximum(weight @ seen, 1e-9) + _LEAST)
 
 
-def _ridge(X: FloatArray, error: FloatArray, weight: FloatArray, penalty: float) -> FloatArray:
+def _ridge(X: FloatArray, error: FloatArray, penalty: float) -> FloatArray:
     """Non-negative ridge of the error on the signals, float64[6, N].
 
     No weight below zero: more load now never lowers a forecast. The least squares work on errors in
@@ -110,10 +109,8 @@ def _ridge(X: FloatArray, error: FloatArray, weight: FloatArray, penalty: float)
     seen = np.isfinite(error) & np.isfinite(X).all(axis=1)
     square = np.where(seen, np.minimum(error**2, CLIP**2), 0.0).sum(axis=0)
     usual = np.sqrt(square / np.maximum(seen.sum(axis=0), 1)) + _LEAST
-    root = np.sqrt(weight)[:, None] * seen
-    y = np.clip(np.where(seen, error, 0.0) / usual, -USUAL_SIZES, USUAL_SIZES) * root
-    signal = np.where(seen[:, None], X, 0.0) / usual
-    signal = np.clip(signal, -USUAL_SIZES, USUAL_SIZES) * root[:, None]
+    y = np.clip(np.where(seen, error, 0.0) / usual, -USUAL_SIZES, USUAL_SIZES)
+    signal = np.clip(np.where(seen[:, None], X, 0.0) / usual, -USUAL_SIZES, USUAL_SIZES)
     by_series = np.ascontiguousarray(signal.transpose(2, 1, 0))
     gram = by_series @ by_series.transpose(0, 2, 1) + penalty * np.eye(SIGNALS)
     moment = (by_series @ y.T[:, :, None])[:, :, 0]
