@@ -26,7 +26,7 @@ from forecaster.domain.demand import TokenMix
 from forecaster.domain.service import Slo
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-LOADS = (0.3, 0.5, 0.8)
+LOADS = (0.3, 0.5, 0.7)
 PROMPT, OUTPUT, SCV = 48, 24, 0.5
 
 

@@ -116,6 +116,9 @@ class ControlApi:
             "waiting": {name: router.waiting(name) for name in self._door.services},
             "units_live": fleet.live(),
             "pids": {unit.unit_id: unit.pid for unit in fleet if unit.pid and not unit.exited},
+            "packed_s": {
+                unit.unit_id: unit.packed_s for unit in fleet if unit.packed_s is not None
+            },
             "events_last": fleet.events.last,
             "events_dropped": fleet.events.dropped,
             "requests_last": self._door.requests.last,

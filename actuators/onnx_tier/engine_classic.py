@@ -69,6 +69,10 @@ class ClassicEngine:
         """Whether anything waits."""
         return bool(self._waiting)
 
+    def use(self, session: Any) -> None:
+        """Go on with another session of the same model."""
+        self._session = session
+
     def submit(self, request: InferRequest) -> None:
         """Queue a request."""
         self._waiting.append((request, time.monotonic()))

@@ -135,6 +135,10 @@ class GenerateEngine:
         """Whether `step` would do anything."""
         return bool(self._rows or self._reading or self._waiting)
 
+    def use(self, session: Any) -> None:
+        """Go on with another session of the same model."""
+        self._kv.use(session)
+
     def submit(self, request: GenerateRequest) -> None:
         """Queue a request.
 

@@ -34,6 +34,8 @@ class Unit:
         Monotonic time by which its process must be gone; infinite while nothing asked it to end.
     released : bool
         Its end was ordered: an exit is no failure.
+    packed_s : float or None
+        Where it started in stages: how long its weights took to be packed, once they are.
     """
 
     unit_id: str
@@ -53,6 +55,7 @@ class Unit:
     released: bool = False
     exited: bool = False
     how_it_ended: str = ""
+    packed_s: float | None = None
 
 
 class FleetTable:

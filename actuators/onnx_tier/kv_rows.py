@@ -57,6 +57,11 @@ class KvRows:
         self._bindings: dict[tuple[int, int], Any] = {}
         self._arange = np.arange(row_tokens)
 
+    def use(self, session: Any) -> None:
+        """Go on with another session of the same model: the cache stays as it is."""
+        self._session = session
+        self._bindings.clear()
+
     @property
     def vocabulary(self) -> int:
         """Number of token ids."""

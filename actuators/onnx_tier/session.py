@@ -63,7 +63,7 @@ class WrongProviderError(ModelError):
     """The session did not land on the provider that the unit type demands."""
 
 
-def open_session(path: Path, provider: str, threads: int) -> Any:
+def open_session(path: Path, provider: str, threads: int, *, packed: bool = True) -> Any:
     """Create a session on the required provider.
 
     Parameters
@@ -74,6 +74,8 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
         ``cpu``, ``cuda`` (strict) or ``auto`` (CUDA where a device and its libraries are there).
     threads : int
         Intra-op threads. They never spin: units share a machine.
+    packed : bool
+        Whether weights are copied into the layout that kernels like best; False starts sooner.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
             "install the [cuda] extra and a driver, or set provider = 'auto' or 'cpu'",
         )
     try:
-        session = ort.InferenceSession(path, _options(threads), providers=chosen)
+        session = ort.InferenceSession(path, _options(threads, packed), providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         raise ModelError(
             f"model file {path} is refused by ONNX Runtime: {reason_of(error)}",
@@ -105,6 +107,11 @@ def open_session(path: Path, provider: str, threads: int) -> Any:
             "install the [cuda] extra and a driver, or set provider = 'auto' or 'cpu'",
         )
     return session
+
+
+def runs_on_cpu(provider: str) -> bool:
+    """Whether a unit told `provider` will run on the CPU here."""
+    return provider == "cpu" or (provider == "auto" and not cuda_visible())
 
 
 def cuda_visible() -> bool:
@@ -166,11 +173,12 @@ def check_model(path: Path) -> ModelSignature:
     )
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, packed: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     options.log_severity_level = 4  # errors are raised: no second telling
     return options
 

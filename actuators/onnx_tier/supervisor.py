@@ -45,9 +45,18 @@ class Supervisor:
         Stamps orders and events.
     socket_path : Path
         Where units connect.
+    in_stages : frozenset of str
+        Services whose units answer before their weights are packed.
     """
 
-    def __init__(self, spec: TierSpec, tier: str, clock: Clock, socket_path: Path) -> None:
+    def __init__(
+        self,
+        spec: TierSpec,
+        tier: str,
+        clock: Clock,
+        socket_path: Path,
+        in_stages: frozenset[str] = frozenset(),
+    ) -> None:
         self._spec = spec
         self._services = {each.service: each for each in spec.services}
         self._clock = clock
@@ -56,7 +65,7 @@ class Supervisor:
         self.router = Router(spec.services, self._release, self.retry_after_s)
         self._orders = OrderBook()
         self._replacements = Replacements(time.monotonic)
-        self._zygote = ZygoteHost(self, socket_path)
+        self._zygote = ZygoteHost(self, socket_path, in_stages)
         self._server: asyncio.AbstractServer | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._lead_s: dict[str, float] = {}
@@ -222,7 +231,8 @@ class Supervisor:
             link.close()
             return
         unit.heard_s = time.monotonic()
-        if kind == "beat":
+        if kind in {"beat", "packed"}:
+            unit.packed_s = header.get("seconds", unit.packed_s)
             return
         if kind == "loading":
             link.unit_id, unit.link = unit.unit_id, link
@@ -315,8 +325,6 @@ class Supervisor:
         if served and not self._stopping and self._replacements.allow(unit.service.service):
             self.fleet.order(unit.service, f"replaces {unit.unit_id}: {how}")
             self._fork_cold_units()
-
-    # -- the watch ----------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         last_s = time.monotonic()

@@ -33,8 +33,9 @@ from actuators.onnx_tier.meters import Meters
 from actuators.onnx_tier.openai_api import OpenAiApi
 from actuators.onnx_tier.public_http import public_protocol
 from actuators.onnx_tier.replies import JsonReply, refusal_reply
-from actuators.onnx_tier.session import ModelSignature, check_model
+from actuators.onnx_tier.session import ModelSignature, check_model, runs_on_cpu
 from actuators.onnx_tier.spec import TierService, TierSpec
+from actuators.onnx_tier.stages import prefetch, starts_in_stages
 from actuators.onnx_tier.supervisor import Supervisor
 from actuators.onnx_tier.text import ModelText
 from actuators.onnx_tier.tokenizer_files import text_of
@@ -94,7 +95,9 @@ async def _serve(
 ) -> None:
     tier, clock = uuid.uuid4().hex, spec.make_clock()
     control_path = folder / "control.sock"
-    supervisor = Supervisor(spec, tier, clock, folder / "units.sock")
+    on_cpu = [each for each in spec.services if runs_on_cpu(each.unit_type.provider)]
+    in_stages = frozenset(each.service for each in on_cpu if starts_in_stages(each.model_path))
+    supervisor = Supervisor(spec, tier, clock, folder / "units.sock", in_stages)
     door = FrontDoor(tier, clock, spec.services, signatures, texts, supervisor.router)
     ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
 
@@ -115,6 +118,8 @@ async def _serve(
         _server(control_routes, guarded(spec.head_within_s)),
     ]
     await supervisor.start()
+    for each in spec.services:
+        prefetch(each.model_path)
     grpc = await _start_grpc(spec, inference)
     serving = [
         asyncio.create_task(server.serve(sockets=[listener]))

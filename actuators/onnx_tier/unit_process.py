@@ -11,11 +11,13 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from actuators.onnx_tier.session import open_session, provider_of, signature_of
 from actuators.onnx_tier.spec import unit_type_from_dict
+from actuators.onnx_tier.stages import SecondStage
 from actuators.onnx_tier.unit_work import UnitWork, make_work
 from actuators.onnx_tier.warm_up import WARM_UP_ID, warm_up_inputs
 from actuators.onnx_tier.wire import BlockingLink, Frame, WireError
@@ -31,7 +33,8 @@ def run_unit(order: dict[str, Any]) -> int:
     Parameters
     ----------
     order : dict
-        ``unit_id``, ``socket`` (path), ``unit_type`` (as `unit_type_to_dict`), ``model_path``.
+        ``unit_id``, ``socket`` (path), ``unit_type`` (as `unit_type_to_dict`), ``model_path``,
+        ``in_stages`` (whether it answers before its weights are packed).
     """
     # Ctrl-C reaches the whole process group: the tier decides when a unit ends, not the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -41,10 +44,12 @@ def run_unit(order: dict[str, Any]) -> int:
         connection.connect(order["socket"])
         link.send({"t": "loading", "unit_id": order["unit_id"], "pid": os.getpid()})
         unit_type = unit_type_from_dict(order["unit_type"])
-        work = _load(link, unit_type, Path(order["model_path"]))
+        path, in_stages = Path(order["model_path"]), bool(order["in_stages"])
+        work = _load(link, unit_type, path, in_stages)
         if work is None:
             return 1
-        _Loop(link, work, unit_type).run()
+        make = partial(open_session, path, unit_type.provider, unit_type.threads)
+        _Loop(link, work, unit_type, SecondStage(make) if in_stages else None).run()
     except (EOFError, OSError, WireError):
         return 2
     except Exception as error:
@@ -57,10 +62,11 @@ def run_unit(order: dict[str, Any]) -> int:
     return 0
 
 
-def _load(link: BlockingLink, unit_type: UnitType, path: Path) -> UnitWork | None:
+def _load(link: BlockingLink, unit_type: UnitType, path: Path, in_stages: bool) -> UnitWork | None:
     started_s = time.monotonic()
     try:
-        session = open_session(path, unit_type.provider, unit_type.threads)
+        packed = not in_stages
+        session = open_session(path, unit_type.provider, unit_type.threads, packed=packed)
         work = make_work(session, unit_type)
     except (ModelError, MemoryError) as error:
         link.send({"t": "failed", "reason": str(error) or "out of memory"})
@@ -79,14 +85,18 @@ def _load(link: BlockingLink, unit_type: UnitType, path: Path) -> UnitWork | Non
 class _Loop:
     """Reads the socket between steps, rests after each step, beats its heart throughout."""
 
-    def __init__(self, link: BlockingLink, work: UnitWork, unit_type: UnitType) -> None:
+    def __init__(
+        self, link: BlockingLink, work: UnitWork, unit_type: UnitType, second: SecondStage | None
+    ) -> None:
         self._link = link
         self._work = work
+        self._second = second
         # On a CPU this is what a fraction of a device is on a GPU: after c seconds of work the unit
         # rests c * (1 / share - 1), so that neighbours on one machine keep their capacity apart.
         # Processor time counts, not time on the wall: a busy machine must not be paid for twice.
         self._rest_ratio = (1.0 / unit_type.compute_share - 1.0) / unit_type.threads
         self._warmed_up = False
+        self._answered = False
         self._rest_until_s = 0.0
         self._beat_due_s = 0.0
         self._stopping = False
@@ -94,6 +104,8 @@ class _Loop:
     def run(self) -> None:
         while not self._stopping:
             self._beat()
+            if self._second is not None:
+                self._take_second_stage(self._second)
             for frame in self._link.receive(self._idle_s()):
                 self._take(frame)
             if self._work.has_work and not self._idle_s():
@@ -106,6 +118,15 @@ class _Loop:
         rest_s = self._rest_until_s - time.monotonic() if self._rest_ratio else 0.0
         return max(0.0, min(max(rest_s, self._work.hold_s()), HEARTBEAT_S))
 
+    def _take_second_stage(self, second: SecondStage) -> None:
+        if self._answered:
+            second.start()
+        if (made := second.take()) is not None:
+            session, seconds = made
+            self._work.use(session)
+            self._second = None
+            self._link.send({"t": "packed", "seconds": seconds})
+
     def _take(self, frame: Frame) -> None:
         header, body = frame
         if header["t"] == "stop":
@@ -116,6 +137,7 @@ class _Loop:
             self._link.send(*refusal)
 
     def _step(self) -> None:
+        self._answered = True
         if not self._rest_ratio or not self._warmed_up:
             self._link.send_all(self._work.step())
             return

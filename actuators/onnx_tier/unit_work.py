@@ -34,6 +34,10 @@ class UnitWork(Protocol):
         """Do one piece of work; return the frames to send."""
         ...
 
+    def use(self, session: Any) -> None:
+        """Go on with another session of the same model, between two steps."""
+        ...
+
 
 def make_work(session: Any, unit_type: UnitType) -> UnitWork:
     """Return the engine that the unit type's kind asks for, around an open session."""
@@ -49,6 +53,9 @@ class _GenerativeWork:
     @property
     def has_work(self) -> bool:
         return self._engine.has_work
+
+    def use(self, session: Any) -> None:
+        self._engine.use(session)
 
     def hold_s(self) -> float:
         return 0.0
@@ -87,6 +94,9 @@ class _ClassicWork:
     @property
     def has_work(self) -> bool:
         return self._engine.has_work
+
+    def use(self, session: Any) -> None:
+        self._engine.use(session)
 
     def hold_s(self) -> float:
         return self._engine.hold_s()

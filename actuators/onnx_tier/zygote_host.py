@@ -56,10 +56,15 @@ class ZygoteHost:
         Who is told.
     units_socket : Path
         Where forked units connect.
+    in_stages : frozenset of str
+        Services whose units answer before their weights are packed.
     """
 
-    def __init__(self, parent: UnitParent, units_socket: Path) -> None:
+    def __init__(
+        self, parent: UnitParent, units_socket: Path, in_stages: frozenset[str] = frozenset()
+    ) -> None:
         self._parent = parent
+        self._in_stages = in_stages
         self._units_socket = units_socket
         self._link: FrameLink | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -103,6 +108,7 @@ class ZygoteHost:
                     "socket": str(self._units_socket),
                     "unit_type": unit_type_to_dict(unit.service.unit_type),
                     "model_path": str(unit.service.model_path),
+                    "in_stages": unit.service.service in self._in_stages,
                 }
             )
 
