@@ -44,3 +44,17 @@ class Backend(Protocol):
     def tide(self, name: str) -> dict[str, Any]:
         """Load and units on one time axis."""
         ...
+
+    def pin(self, name: str, units: int, seconds: float, why: str) -> dict[str, Any]:
+        """Hold `units` for `seconds` from now on; the pin in force.
+
+        Raises
+        ------
+        SettingError
+            When the service's limits do not allow for it.
+        """
+        ...
+
+    def unpin(self, name: str) -> dict[str, Any]:
+        """Let the plan decide again."""
+        ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -34,6 +35,25 @@ class Question:
     slo: Slo
     mix: TokenMix
     dispersion: float = 1.0
+
+
+def rounded(question: Question) -> Question:
+    """The question with its moments rounded to two digits, so that equal ones share a table.
+
+    Rounds up: a coarser mix is never lighter.
+    """
+    mix = question.mix
+    moments = {name: _up(getattr(mix, name)) for name in mix.__dataclass_fields__}
+    return replace(
+        question, mix=replace(mix, **moments), dispersion=max(_up(question.dispersion), 0.1)
+    )
+
+
+def _up(value: float) -> float:
+    if value <= 0 or not math.isfinite(value):
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / unit - 1e-9) * unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,32 +326,6 @@ def _quantile(
         else:
             high = middle
     return high
-
-
-def one_fewer(question: Question, rate_rps: float, units: int) -> str:
-    """What one unit fewer would do at this load, one clause, by the formulas.
-
-    Examples
-    --------
-    >>> from forecaster.domain.profile import GenerativeProfile
-    >>> unit = UnitType("u", GenerativeProfile(0.03, 2e-4, 0.0, 9e-5, max_batch=64))
-    >>> asked = Question(unit, Slo(tpot_p99_s=0.08), TokenMix.of(1000, 200))
-    >>> one_fewer(asked, 10.0, 3)
-    'with 2 the queue would grow without end'
-    """
-    if units <= 1:
-        return "one unit is the least"
-    fewer = units - 1
-    parts = violations(question, max(rate_rps, EMPTY_RPS), fewer)
-    worst = max(parts, key=lambda part: parts[part])
-    if worst is Binding.STABILITY:
-        return f"with {fewer} the queue would grow without end"
-    slo = question.slo
-    bounds = {Binding.TTFT: slo.ttft_p99_s, Binding.TPOT: slo.tpot_p99_s}
-    bound = bounds.get(worst, slo.latency_p99_s)
-    name = {Binding.TTFT: "TTFT", Binding.TPOT: "TPOT"}.get(worst, "latency")
-    p99_s = _quantile(question, rate_rps, fewer, worst, 0.99)
-    return too_few(fewer, name, p99_s, bound, parts[worst])
 
 
 def too_few(units: int, name: str, p99_s: float, bound_s: float | None, share: float) -> str:

@@ -27,9 +27,10 @@ MODULES = (
     "frontier",
     "units",
     "deploy",
+    "pin",
     "config",
 )
-MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units"}
+MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"}
 LISTS = ("--quantile", "--elasticities", "--targets")
 """Options that take several numbers: after one name, or with the name repeated."""
 

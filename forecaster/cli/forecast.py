@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,7 @@ from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgume
 from forecaster.cli.durations import seconds
 from forecaster.cli.output import emit, err, iso, make_table
 from forecaster.cli.plot import check_plot_path, plot_forecast
-from forecaster.config import load_settings, load_unit_type
-from forecaster.daemon.pilot import with_load
-from forecaster.demand import offered_work_s
+from forecaster.config import load_settings
 from forecaster.domain.errors import SettingError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.wiring.questions import outlook, service_named
@@ -49,13 +48,11 @@ def forecast_command(
         check_plot_path(plot)
     settings = load_settings(config)
     named = service_named(settings, service)
+    if unit is not None:
+        named = replace(named, unit=unit)
     with open_store(settings) as store:
         found = outlook(store, settings, named, horizon_s, levels)
-    unit_name = unit or named.unit
     forecast = found.forecast
-    if unit_name:
-        profile = load_unit_type(settings.models, unit_name).profile
-        forecast = with_load(forecast, offered_work_s(found.series.mix, profile))
     if plot is not None:
         plot_forecast(plot, found.series, forecast)
         err.print(f"drawn in {plot}")

@@ -10,14 +10,14 @@ import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
 from forecaster.cli.durations import seconds
-from forecaster.cli.output import emit, iso, make_table
+from forecaster.cli.output import emit, iso, make_table, progress
 from forecaster.config import Settings, load_settings
 from forecaster.config.settings import ServiceSettings
 from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.service import Service
-from forecaster.seasonal.calibration import LEVELS
-from forecaster.wiring.questions import outlook, plan_once, service_named, unit_of
-from forecaster.wiring.stores import open_store
+from forecaster.wiring.questions import plan_once, service_named, unit_of
+from forecaster.wiring.sizer import now
+from forecaster.wiring.stores import ensure_home, open_store
 
 WEEK_S = 7 * 86_400.0
 
@@ -53,12 +53,10 @@ def plan_command(
         "latency_p99_s": latency_p99,
     }
     named = overridden(settings, service, {k: v for k, v in asked.items() if v is not None})
-    unit_type = unit_of(settings, named)
-    with open_store(settings) as store:
-        found = outlook(store, settings, named, WEEK_S, LEVELS)
-    rates = found.forecast.arrival_rate_rps * rate_scale
-    found = replace(found, forecast=replace(found.forecast, arrival_rate_rps=rates))
-    table = plan_once(found, named, unit_type, settings, horizon_s)
+    unit_of(settings, named)  # refused before anything is started
+    with open_store(settings) as store, progress("sizing", total=100) as advance_to:
+        tables = now(ensure_home(settings) / "tables", lambda share: advance_to(100 * share, ""))
+        table = plan_once(store, settings, named, tables, horizon_s, rate_scale)
     emit(as_dict(table), form, _table(table))
 
 
@@ -118,15 +116,18 @@ def as_dict(table: TideTable) -> dict[str, Any]:
         "slot_s": table.slot_s,
         "lead_time_s": table.lead_time_s,
         "peak_units": table.peak_units,
+        "price_s": table.price_s,
         "unit_hours": sum(slot.hold_units for slot in table.slots) * table.slot_s / 3600,
         "static_peak_unit_hours": table.peak_units * len(table.slots) * table.slot_s / 3600,
         "slots": [
             {
                 "start": iso(slot.start_s),
                 "arrival_rate_rps": slot.arrival_rate_rps,
+                "high_rate_rps": slot.high_rate_rps,
                 "offered_load_erl": slot.offered_load_erl,
                 "need": slot.need_units,
                 "hold": slot.hold_units,
+                "outside_share": slot.outside_share,
                 "reason": slot.reason.value,
                 "binding": slot.binding.value,
             }

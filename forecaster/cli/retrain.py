@@ -12,7 +12,7 @@ from forecaster.cli.output import emit, err, make_table, progress
 from forecaster.config import load_settings
 from forecaster.daemon.training import TrainReport, retrain_service
 from forecaster.domain.errors import DataError, TooLittleHistoryError
-from forecaster.wiring.questions import service_named
+from forecaster.wiring.questions import profile_of, service_named
 from forecaster.wiring.stores import open_store
 
 
@@ -48,13 +48,15 @@ def retrain_command(
                     done += 1
 
                 try:
+                    service = service_named(settings, name)
                     reports.append(
                         retrain_service(
                             store,
-                            service_named(settings, name),
+                            service,
                             settings.retrain,
                             time.time(),
                             on_member,
+                            profile=profile_of(settings, service),
                         )
                     )
                 except TooLittleHistoryError as error:

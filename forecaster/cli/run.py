@@ -59,7 +59,10 @@ def run_command(
             make = demo_session if demo else plain_session
             session = stack.enter_context(make(settings, say))
             running = stack.enter_context(
-                start(session.settings, session.place, session.store, session.units, session.about)
+                start(
+                    session.settings, session.place, session.store, session.units, session.about,
+                    session.sizer,
+                )  # fmt: skip
             )
             os.nice(BEHIND_UNITS)
             session.begin(stack, running)

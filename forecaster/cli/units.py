@@ -62,8 +62,10 @@ def explain_command(
     emit(found, form, said or "nothing was decided at that moment")
 
 
-def ask(settings: Settings, url: str | None, path: str) -> Any:
-    """GET from the running daemon.
+def ask(
+    settings: Settings, url: str | None, path: str, method: str = "GET", body: Any = None
+) -> Any:
+    """Ask the running daemon.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def ask(settings: Settings, url: str | None, path: str) -> Any:
     base = url or f"http://{settings.api.host}:{settings.api.port}"
     headers = {"Authorization": f"Bearer {settings.api.token}"} if settings.api.token else {}
     try:
-        answer = httpx.get(base + path, headers=headers, timeout=10.0)
+        answer = httpx.request(method, base + path, headers=headers, json=body, timeout=10.0)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ActuatorUnavailableError(
             f"no daemon answers at {base}", "start `tidegate run`, or name it with --url"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from forecaster.config.settings import ServiceSettings, Settings, SloSettings
+from forecaster.config.settings import ServiceSettings, Settings, SloSettings, WindowSettings
 
 
 def example_toml() -> str:
@@ -35,11 +35,16 @@ def example_toml() -> str:
         'unit = "tiny-llama"',
     ]
     for key, field in ServiceSettings.model_fields.items():
-        if key not in ("name", "unit", "slo", "events"):
+        if key not in ("name", "unit", "slo", "events", "window"):
             lines += _setting(key, field.description, _default(field))
     lines += ["", "[service.slo]"]
     for key, field in SloSettings.model_fields.items():
         lines += _setting(key, field.description, _default(field))
+    lines += ["", "# Floors and ceilings by hours of the week, in the service's time zone."]
+    example = {"days": '"mon-fri"', "start": '"08:00"', "end": '"18:00"', "min_units": "2"}
+    lines += ["# [[service.window]]"]
+    for key, field in WindowSettings.model_fields.items():
+        lines += [f"# {field.description}", f"# {key} = {example.get(key, '...')}"]
     return "\n".join(lines) + "\n"
 
 
@@ -57,6 +62,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
             yield f"service.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in SloSettings.model_fields.items():
         yield f"service.slo.{key}", _toml(_default(inner)), inner.description or ""
+    for key, inner in WindowSettings.model_fields.items():
+        yield f"service.window.{key}", _toml(_default(inner)), inner.description or ""
 
 
 def _setting(key: str, description: str | None, default: Any) -> list[str]:

@@ -9,11 +9,13 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo
+from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo, Window
 from forecaster.seasonal.names import MEMBER_NAMES
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 Cron = Annotated[str, Field(pattern=r"^(\S+\s+){4}\S+$")]
 
 
@@ -44,6 +46,60 @@ class EventSettings(Table):
     end: float = Field(description="epoch seconds")
 
 
+class WindowSettings(Table):
+    """Hours of the week with a floor or a ceiling of their own, in the service's time zone."""
+
+    days: str = Field("daily", description="daily, or days and ranges: mon-fri, sat,sun")
+    start: str = Field(pattern=CLOCK, description="HH:MM")
+    end: str = Field(pattern=CLOCK, description="HH:MM; not after the start: on the next day")
+    min_units: int | None = Field(None, ge=0, le=4096, description="never fewer meanwhile")
+    max_units: int | None = Field(None, ge=0, le=4096, description="never more meanwhile")
+
+    @field_validator("days")
+    @classmethod
+    def _known_days(cls, text: str) -> str:
+        weekdays(text)  # its ValueError is the refusal
+        return text
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_units is None and self.max_units is None:
+            raise ValueError("a window sets min_units, max_units or both")
+        if None not in (self.min_units, self.max_units) and self.min_units > self.max_units:  # type: ignore[operator]
+            raise ValueError(f"min_units = {self.min_units} is above max_units = {self.max_units}")
+        return self
+
+    def window(self) -> Window:
+        """The domain value."""
+        start, end = (int(text[:2]) * 60 + int(text[3:]) for text in (self.start, self.end))
+        return Window(weekdays(self.days), start, end, self.min_units, self.max_units)
+
+
+def weekdays(text: str) -> tuple[int, ...]:
+    """Days of the week, 0 = Monday, of ``daily``, ``mon-fri`` or ``sat,sun``.
+
+    Examples
+    --------
+    >>> weekdays("fri-mon,wed")
+    (0, 2, 4, 5, 6)
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if text == "daily":
+        return tuple(range(7))
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first not in DAYS or (last or first) not in DAYS:
+            raise ValueError("no days, write them as in mon-fri, or sat,sun, or daily")
+        begin, end = DAYS.index(first), DAYS.index(last or first)
+        found |= {(begin + i) % 7 for i in range((end - begin) % 7 + 1)}
+    return tuple(sorted(found))
+
+
 class ServiceSettings(Table):
     """One service: model endpoint, SLO, limits, calendar."""
 
@@ -61,6 +117,9 @@ class ServiceSettings(Table):
     timezone: str = Field("UTC", description="IANA time zone of the service's users")
     country: str = Field("", description="ISO 3166 code whose public holidays matter; empty = none")
     events: tuple[EventSettings, ...] = Field((), description="own special days")
+    window: tuple[WindowSettings, ...] = Field(
+        (), description="[[service.window]]: days, start, end, min_units, max_units"
+    )
     mode: Mode = Field(Mode.ACT, description="observe: touch nothing; act: pre-warm and drain")
     log_sample: float = Field(
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
@@ -101,9 +160,11 @@ class ServiceSettings(Table):
         limits = Limits(self.min_units, self.max_units, self.step_units)
         events = tuple(Event(e.name, e.start, e.end) for e in self.events)
         calendar = CalendarSpec(self.timezone, self.country, events)
+        windows = tuple(each.window() for each in self.window)
         return Service(
-            self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode, self.log_sample
-        )
+            self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
+            self.log_sample, windows,
+        )  # fmt: skip
 
 
 class ApiSettings(Table):
@@ -137,18 +198,17 @@ class TierSettings(Table):
 class PlannerSettings(Table):
     """How the tide table is made."""
 
-    level: float = Field(0.95, ge=0.5, lt=1, description="quantile of the load to provision for")
     believed: float = Field(
         0.9,
         ge=0.5,
         le=1,
-        description="share of the predicted capacity to count on at first; steered by attainment",
+        description="share of the predicted capacity to count on at first; learnt from requests",
     )
     horizon_s: float = Field(86400.0, ge=3600, le=7 * 86400, description="length of the tide table")
     tick_s: float = Field(60.0, ge=1, le=3600, description="seconds between two decisions")
     replan_s: float = Field(300.0, ge=10, le=3600, description="seconds between two tide tables")
     drain_window_s: float = Field(
-        1800.0, ge=0, le=86400, description="beyond the lead, how far a scale-in looks ahead"
+        300.0, ge=0, le=86400, description="beyond the lead, how far a scale-in looks ahead"
     )
     stale_s: float = Field(
         3600.0, ge=60, le=7 * 86400, description="an older plan or silent log holds the fleet"

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from forecaster.capacity.sizing import one_fewer
+from forecaster.capacity.answer import one_fewer
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
-from forecaster.domain.errors import DataError, ModelError
+from forecaster.domain.errors import DataError, ModelError, SettingError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
+from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord
 from forecaster.planning.because import because
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.ledger import counts_at, ledger
-from forecaster.planning.tide import rounded
 from forecaster.store import Store
 from forecaster.store.rows import DecisionRow
 
@@ -74,9 +74,11 @@ class Board:
             "slo": asdict(pilot.service.slo),
             "champion": state.forecast.model if state.forecast else None,
             "lead_time_s": state.lead_time_s,
-            "believed": pilot.steering.believed,
+            "believed": pilot.planner.carrying.belief.factor,
+            "load_factor": pilot.planner.budget.load_factor(pilot.planner.feed.day_requests),
+            "pin": asdict(pilot.planner.pin) if pilot.planner.pin else None,
             "forecast_rps": _at(state.forecast, now_s, 0.5),
-            "planned_rps": slot.arrival_rate_rps if slot else None,
+            "planned_rps": slot.high_rate_rps if slot else None,
             "need_units": slot.need_units if slot else None,
             "hold_units": slot.hold_units if slot else None,
             "units": {
@@ -93,11 +95,9 @@ class Board:
     def forecast(self, name: str, horizon_s: float, levels: Sequence[float]) -> dict[str, Any]:
         """Quantiles of the coming load at any levels."""
         pilot = self._pilot(name)
-        if pilot.live is None:
-            raise ModelError(f"service {name!r} has no champion", "run `tidegate retrain`")
-        slots = max(round(horizon_s / pilot.live.slot_s), 1)
+        feed = pilot.planner.feed
         with self.daemon.turn:  # the forecaster is advanced between two reads, never under one
-            found = pilot.live.forecast(slots, sorted(set(levels)), self.clock.now_s())
+            found = feed.forecast(horizon_s, self.clock.now_s(), tuple(sorted(set(levels))))
         keys = [f"{level:g}" for level in found.levels]
         return {
             "service": name,
@@ -106,12 +106,16 @@ class Board:
             "points": [
                 {
                     "start_s": found.start_s + i * found.slot_s,
-                    "arrival_rate_rps": dict(zip(keys, row, strict=True)),
-                    "offered_load_erl": {
-                        key: value * pilot.work_s for key, value in zip(keys, row, strict=True)
-                    },
+                    "arrival_rate_rps": dict(zip(keys, rates, strict=True)),
+                    "offered_load_erl": dict(zip(keys, loads, strict=True)),
                 }
-                for i, row in enumerate(found.arrival_rate_rps.tolist())
+                for i, (rates, loads) in enumerate(
+                    zip(
+                        found.arrival_rate_rps.tolist(),
+                        found.offered_load_erl.tolist(),
+                        strict=True,
+                    )
+                )
             ],
         }
 
@@ -144,12 +148,13 @@ class Board:
 
     def _because(self, pilot: Pilot, slot: SlotPlan, row: DecisionRow) -> str:
         """The counterfactual of the slot for which the decision was made."""
-        table = pilot.state.table
-        if pilot.question is None or table is None:
+        table, sized = pilot.state.table, pilot.planner.carrying.believed()
+        if sized is None or table is None:
             return ""
         due = table.at(float(row.output.get("needed_s", slot.start_s)))
-        rate = due.arrival_rate_rps / pilot.steering.believed
-        fewer = one_fewer(pilot.question, rate, due.need_units)
+        high = due.high_rate_rps / due.arrival_rate_rps if due.arrival_rate_rps > 0 else 1.0
+        rate = due.offered_load_erl * high / pilot.planner.carrying.work_s
+        fewer = one_fewer(sized, min(due.need_units, sized.max_units), rate)
         ordered_s = row.at_s if row.ordered else None
         zone = pilot.service.calendar.timezone
         return because(due, fewer, ordered_s, table.lead_time_s, zone)
@@ -186,8 +191,7 @@ class Board:
         if pilot.state.forecast is not None and pilot.state.table is not None:
             chart["forecast"] = _band(pilot.state.forecast, coming_s)
             chart["plan"] = _blocks(pilot.state.table, now_s)
-        if pilot.question is not None:
-            chart["slo"] = asdict(rounded(pilot.question).slo)
+        chart["slo"] = asdict(pilot.service.slo)
         return chart
 
     def _observed(self, pilot: Pilot, begin_s: float, end_s: float) -> dict[str, Any]:
@@ -209,6 +213,38 @@ class Board:
         times = np.arange(begin_s, now_s, step_s)
         events = self.store.unit_events(name, begin_s - LOOK_BACK_S, now_s)
         return {"start_s": begin_s, "step_s": step_s, **counts_at(events, times)}
+
+    def pin(self, name: str, units: int, seconds: float, why: str) -> dict[str, Any]:
+        """Hold `units` for `seconds` from now on, whatever the plan says.
+
+        Raises
+        ------
+        SettingError
+            When the service's limits do not allow for it.
+        """
+        pilot, now_s = self._pilot(name), self.clock.now_s()
+        limits = pilot.service.limits
+        if not limits.min_units <= units <= limits.max_units or units % limits.step_units:
+            steps = f", in multiples of {limits.step_units}" if limits.step_units > 1 else ""
+            raise SettingError(
+                "units", units, f"{limits.min_units} to {limits.max_units} units{steps}",
+                "change the service's limits, or pin inside them",
+            )  # fmt: skip
+        return self._pinned(pilot, Pin(units, now_s, now_s + seconds, why))
+
+    def unpin(self, name: str) -> dict[str, Any]:
+        """Let the plan decide again."""
+        return self._pinned(self._pilot(name), None)
+
+    def _pinned(self, pilot: Pilot, pin: Pin | None) -> dict[str, Any]:
+        """Write it down, then plan with it at once."""
+        name = pilot.service.name
+        if pin is None:
+            self.store.take_pin(name, self.clock.now_s())
+        else:
+            self.store.set_pin(name, pin)
+        self.daemon.replan_one(pilot)
+        return {"service": name, "pin": None if pin is None else asdict(pin)}
 
     def _pilot(self, name: str) -> Pilot:
         if name not in self.daemon.pilots:
@@ -260,6 +296,8 @@ def _blocks(table: TideTable, now_s: float) -> dict[str, Any]:
                     "reason": slot.reason.value,
                     "binding": slot.binding.value,
                     "rate_rps": slot.arrival_rate_rps,
+                    "high_rate_rps": slot.high_rate_rps,
+                    "outside_share": slot.outside_share,
                 }
             )
     end_s = table.slots[-1].start_s + table.slot_s

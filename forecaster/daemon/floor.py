@@ -13,5 +13,5 @@ def floor_table(service: str, policy: Policy, now_s: float) -> TideTable:
     Its demand was never measured (`data_until_s` = 0): nothing is given back on it.
     """
     floor = policy.limits.min_units
-    slot = SlotPlan(now_s, 0.0, 0.0, 0, floor, Reason.MIN_UNITS, Binding.NONE)
-    return TideTable(service, now_s, SLOT_S, policy.lead_time_s, 0.0, floor, (slot,))
+    slot = SlotPlan(now_s, 0.0, 0.0, 0.0, 0, floor, 0.0, Reason.MIN_UNITS, Binding.NONE)
+    return TideTable(service, now_s, SLOT_S, policy.lead_time_s, 0.0, floor, 0.0, (slot,))

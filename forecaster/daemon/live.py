@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -13,14 +13,15 @@ import numpy as np
 
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
-from forecaster.planning.steering import steer
+from forecaster.planning.budget import load_factor
 
 WINDOW = 5000
 """Requests over which percentiles are shown."""
 TOO_MANY = 429
 SERVER_ERROR = 500
-STEERING_WINDOW = 200
-"""Requests that move the belief in the profile once."""
+DAY_S = 86_400.0
+BUDGET_DAYS = 7
+"""Days over which the error budget is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +54,42 @@ class Outcome(Enum):
     """A client's mistake, or one that left: says nothing of the service."""
 
 
-class Steering:
-    """Believed share of the predicted capacity, steered by windows of answered requests.
+class ErrorBudget:
+    """Requests inside and outside the SLO by day: what was spent of the error budget.
 
     Parameters
     ----------
     slo : Slo
         Its attainment is the target.
-    believed : float
-        The share to start from.
+    days : mapping of int to (int, int)
+        What was kept so far: day number → (outside, requests).
     """
 
-    def __init__(self, slo: Slo, believed: float) -> None:
+    def __init__(self, slo: Slo, days: Mapping[int, tuple[int, int]] | None = None) -> None:
         self.slo = slo
-        self.believed = believed
-        self._inside = self._total = 0
+        self.days = dict(days or {})
 
-    def add(self, records: Sequence[RequestRecord]) -> None:
-        """Count records; a full window moves the belief."""
+    def add(self, records: Sequence[RequestRecord], now_s: float) -> tuple[int, int]:
+        """Count records; return how many were outside, and all that count."""
+        outside = total = 0
         for record in records:
             outcome = outcome_of(record, self.slo)
             if outcome is not Outcome.NOT_OURS:
-                self._total += 1
-                self._inside += outcome is Outcome.INSIDE
-        if self._total >= STEERING_WINDOW:
-            self.believed = steer(self.believed, self._inside, self._total, self.slo.attainment)
-            self._inside = self._total = 0
+                total += 1
+                outside += outcome is not Outcome.INSIDE
+        today = int(now_s // DAY_S)
+        if total:
+            before = self.days.get(today, (0, 0))
+            self.days[today] = (before[0] + outside, before[1] + total)
+        self.days = {day: kept for day, kept in self.days.items() if day > today - BUDGET_DAYS}
+        return outside, total
+
+    def load_factor(self, day_requests: float) -> float:
+        """Times the forecast load that is planned for, see `planning.budget`."""
+        outside = sum(kept[0] for kept in self.days.values())
+        requests = sum(kept[1] for kept in self.days.values())
+        day = max(day_requests, requests / BUDGET_DAYS)
+        return load_factor(outside, requests, 1.0 - self.slo.attainment, day)
 
 
 class LiveFigures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,7 +17,7 @@ from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
-from forecaster.domain.errors import StoreError, TidegateError
+from forecaster.domain.errors import PendingError, StoreError, TidegateError
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
 from forecaster.store import Store
@@ -91,14 +92,18 @@ class Daemon:
             if records:
                 self.on_requests(records)
             for pilot in self.pilots.values():
-                pilot.learn_service(records)
                 if events:
                     pilot.learn_leads(events)
-                if pilot.state.table is None:
-                    self._guarded("replan", pilot, pilot.replan)
+                self._guarded("watch", pilot, partial(self._watch, pilot, records))
                 self._guarded("tick", pilot, pilot.tick)
                 self._remind(pilot)
             self.ticks += 1
+
+    def _watch(self, pilot: Pilot, records: Sequence[RequestRecord]) -> None:
+        """The guard: what the band does not allow for is planned for at once."""
+        nowcast_erl = pilot.watch(records)
+        if nowcast_erl is not None or pilot.state.table is None:
+            self._guarded("replan", pilot, partial(pilot.replan, nowcast_erl))
 
     def replan(self) -> None:
         """Make a new tide table for every service; the old one holds where that fails."""
@@ -106,6 +111,11 @@ class Daemon:
             for pilot in self.pilots.values():
                 self._guarded("replan", pilot, pilot.replan)
         self._catch_up()
+
+    def replan_one(self, pilot: Pilot) -> None:
+        """Make a new tide table for one service, now."""
+        with self.turn:
+            self._guarded("replan", pilot, pilot.replan)
 
     def retrain(self) -> None:
         """Choose the champions again."""
@@ -118,6 +128,7 @@ class Daemon:
                     self.settings.retrain,
                     self.clock.now_s(),
                     trainer=self.trainer,
+                    profile=pilot.unit.profile,
                 )
 
             self._guarded("retrain", pilot, train)
@@ -156,7 +167,8 @@ class Daemon:
             work()
         except TidegateError as error:
             if self.failures.get(key) != str(error):
-                log.warning("%s: %s", key, error)
+                level = logging.INFO if isinstance(error, PendingError) else logging.WARNING
+                log.log(level, "%s: %s", key, error)
             self.failures[key] = str(error)
             pilot.state.note = str(error)
         except Exception as error:  # a defect in one service's job: the others go on

@@ -48,6 +48,21 @@ class Spool:
         except (OSError, ValueError, KeyError, TypeError):
             return None, 0
 
+    def keep_learnt(self, service: str, learnt: dict[str, Any]) -> None:
+        """Replace what was learnt of a service's units and of its error budget."""
+        path = self._path(service).with_suffix(".learnt")
+        fresh = path.with_suffix(".fresh")
+        fresh.write_bytes(orjson.dumps(learnt, option=orjson.OPT_NON_STR_KEYS))
+        fresh.replace(path)
+
+    def last_learnt(self, service: str) -> dict[str, Any]:
+        """What `keep_learnt` kept; empty if there is nothing that can be read."""
+        try:
+            found = orjson.loads(self._path(service).with_suffix(".learnt").read_bytes())
+            return found if isinstance(found, dict) else {}
+        except (OSError, ValueError):
+            return {}
+
     def push(self, entry: dict[str, Any]) -> None:
         """Append a decision that the database could not take; the oldest are kept."""
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)

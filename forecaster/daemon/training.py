@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forecaster.config.settings import RetrainSettings
+from forecaster.demand import as_load
 from forecaster.domain.demand import DemandSeries
+from forecaster.domain.profile import Profile
 from forecaster.domain.service import CalendarSpec, Service
 from forecaster.seasonal.selection import Verdict
 from forecaster.seasonal.training import last_days, train
@@ -46,8 +48,12 @@ def retrain_service(
     now_s: float,
     on_member: Callable[[str], None] = lambda member: None,
     trainer: Trainer = train,
+    profile: Profile | None = None,
 ) -> TrainReport:
     """Backtest, choose, calibrate and store a new version.
+
+    What is learnt is the load, each request with the work that it brings to a unit of `profile`;
+    without one, requests.
 
     What loses to seasonal naive is not crowned: the live champion stays, and where there is none
     seasonal naive itself serves, marked as such.
@@ -58,8 +64,10 @@ def retrain_service(
         For an unknown service or too little history.
     """
     began = time.process_time()
-    series = store.demand(service.name, slot_s=settings.slot_s, log_sample=service.log_sample)
-    series = last_days(series, settings.history_days)
+    series = store.demand(
+        service.name, slot_s=settings.slot_s, log_sample=service.log_sample, profile=profile
+    )
+    series, _ = as_load(last_days(series, settings.history_days))
     verdict = trainer(series, service.calendar, settings.members, on_member)
     present = store.live_model(service.name)
     live = verdict.beats_naive or present is None

@@ -8,8 +8,10 @@ from forecaster.demand.binning import between
 from forecaster.demand.dispersion import dispersion
 from forecaster.demand.gaps import missing_slots
 from forecaster.demand.mix import token_mix
+from forecaster.demand.work import slot_work_s
 from forecaster.domain.demand import SLOT_S, DemandSeries, FloatArray, SlotSums
 from forecaster.domain.errors import DataError, SettingError
+from forecaster.domain.profile import Profile
 
 PARTIAL_ABOVE_ARRIVALS = 3.0
 """A slot at the edge of the log is partial when the unseen rest of it would have brought more."""
@@ -23,6 +25,7 @@ def to_series(
     *,
     slot_s: float = 300.0,
     log_sample: float = 1.0,
+    profile: Profile | None = None,
 ) -> DemandSeries:
     """Put sums per minute on a regular grid of `slot_s`.
 
@@ -40,6 +43,8 @@ def to_series(
         Slot length in seconds, a multiple of 60; slots start at multiples of it.
     log_sample : float
         Share of the requests that the log keeps, 0 < share <= 1; sums are divided by it.
+    profile : Profile or None
+        Unit whose busy seconds are the work of each slot.
 
     Returns
     -------
@@ -74,7 +79,8 @@ def to_series(
     prompt, output = on_grid(inside.prompt_tokens), on_grid(inside.output_tokens)
     # The rule counts logged arrivals: a sampled log has seen fewer of them.
     missing = missing_slots(arrivals * log_sample, first * slot_s, slot_s)
-    for values in (arrivals, prompt, output):
+    work_s = np.zeros(0) if profile is None else on_grid(slot_work_s(inside, profile))
+    for values in (arrivals, prompt, output, *([work_s] if work_s.size else [])):
         values[missing] = np.nan
     return DemandSeries(
         service=service,
@@ -85,6 +91,7 @@ def to_series(
         output_tokens=output,
         mix=token_mix(inside),
         dispersion=dispersion(inside),
+        work_s=work_s,
     )
 
 

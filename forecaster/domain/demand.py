@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +167,8 @@ class DemandSeries:
         Token sums per slot.
     dispersion : float
         Index of dispersion of counts at 10 s (variance / mean; 1 = Poisson).
+    work_s : float64[T]
+        Busy seconds of a well-filled unit that the slot's requests take; empty without a unit.
     """
 
     service: str
@@ -177,6 +179,7 @@ class DemandSeries:
     output_tokens: FloatArray
     mix: TokenMix
     dispersion: float
+    work_s: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def end_s(self) -> float:

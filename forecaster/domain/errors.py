@@ -63,6 +63,10 @@ class ModelError(TidegateError):
     """A model or its mathematics cannot do what is asked: file unreadable, SLO infeasible, no champion."""
 
 
+class PendingError(ModelError):
+    """What is asked for is being made: nothing is wrong, ask again."""
+
+
 class SloInfeasibleError(ModelError):
     """No number of units can keep this SLO: one request alone already exceeds it.
 

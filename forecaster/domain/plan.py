@@ -20,7 +20,15 @@ class Reason(StrEnum):
     ELASTICITY = "elasticity"
     """Held for the peak: the elasticity coefficient gives back only part of the gap."""
     COMING_LOAD = "coming_load"
-    """Kept because load within the lead and drain window needs them back."""
+    """Kept through a lull: giving back and starting again costs more than keeping."""
+    BRIEF = "brief"
+    """Fewer than the load would like: the time in which they help is too short to pay a start."""
+    LEAD = "lead"
+    """What is ordered now is not ready yet."""
+    WINDOW = "window"
+    """A schedule window of the service sets a floor or a ceiling."""
+    PIN = "pin"
+    """Pinned by hand."""
     NO_FORECAST = "no_forecast"
     """No forecast can be trusted: the present fleet is held."""
 
@@ -46,13 +54,17 @@ class SlotPlan:
     start_s : float
         Start of the slot, epoch seconds.
     arrival_rate_rps : float
-        The planning quantile of the arrival rate, requests/s.
+        Mean of the forecast arrival rate, requests/s.
+    high_rate_rps : float
+        The rate that is exceeded one time in twenty, requests/s.
     offered_load_erl : float
-        The same in busy units.
+        Mean load in busy units.
     need_units : int
-        Fewest units that keep the SLO at that load.
+        Units of which the last one still saves more violations than it costs.
     hold_units : int
         Units to have ready.
+    outside_share : float
+        Share of the requests that is expected outside the SLO with `hold_units`.
     reason : Reason
         What decided `hold_units`.
     binding : Binding
@@ -61,9 +73,11 @@ class SlotPlan:
 
     start_s: float
     arrival_rate_rps: float
+    high_rate_rps: float
     offered_load_erl: float
     need_units: int
     hold_units: int
+    outside_share: float
     reason: Reason
     binding: Binding
 
@@ -84,6 +98,8 @@ class TideTable:
         End of the last slot whose demand was measured, epoch seconds.
     peak_units : int
         Most units that the coming week needs.
+    price_s : float
+        Unit-seconds that one request outside the SLO was taken to be worth.
     """
 
     service: str
@@ -92,6 +108,7 @@ class TideTable:
     lead_time_s: float
     data_until_s: float
     peak_units: int
+    price_s: float
     slots: tuple[SlotPlan, ...]
 
     def at(self, time_s: float) -> SlotPlan:

@@ -45,6 +45,45 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Hours of the week with a floor or a ceiling of their own, in the service's time zone.
+
+    Attributes
+    ----------
+    days : tuple of int
+        Days on which it begins, 0 = Monday.
+    start_min, end_min : int
+        Minutes since midnight; an end that is not after the start is on the next day.
+    min_units, max_units : int or None
+        Floor and ceiling; None leaves the service's own.
+    """
+
+    days: tuple[int, ...]
+    start_min: int
+    end_min: int
+    min_units: int | None = None
+    max_units: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A number of units that somebody set by hand for a while.
+
+    Attributes
+    ----------
+    from_s, until_s : float
+        In force in ``[from_s, until_s)``, epoch seconds.
+    why : str
+        For the explanation.
+    """
+
+    units: int
+    from_s: float
+    until_s: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A known special day of the service: it does not look like other days."""
 
@@ -82,3 +121,4 @@ class Service:
     calendar: CalendarSpec = field(default_factory=CalendarSpec)
     mode: Mode = Mode.ACT
     log_sample: float = 1.0
+    windows: tuple[Window, ...] = ()

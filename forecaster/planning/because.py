@@ -29,7 +29,9 @@ def because(
     Examples
     --------
     >>> from forecaster.domain.plan import Binding
-    >>> slot = SlotPlan(1_767_250_800.0, 40.0, 9.1, 11, 11, Reason.LOAD, Binding.TTFT)
+    >>> slot = SlotPlan(
+    ...     1_767_250_800.0, 40.0, 46.0, 9.1, 11, 11, 0.002, Reason.LOAD, Binding.TTFT
+    ... )
     >>> because(slot, "with 10 the p99 TTFT would be 0.64 s, SLO 0.5 s", 1_767_250_620.0, 171.0, "UTC")
     '11 units at 07:00: with 10 the p99 TTFT would be 0.64 s, SLO 0.5 s; ordered 06:57, lead p90 171 s'
     """

@@ -12,7 +12,8 @@ import math
 
 GAIN = 0.5
 """A whole day's budget overspent multiplies the load by exp(GAIN)."""
-LEAST, MOST = 0.4, 2.5
+LEAST, MOST = 0.4, 1.6
+"""Behind by more than a day's budget, the rest is repaid over time and not all at once."""
 
 
 def load_factor(
@@ -32,16 +33,16 @@ def load_factor(
     Returns
     -------
     float
-        1 on budget, above 1 behind the target, below 1 ahead of it; within 0.4 and 2.5.
+        1 on budget, above 1 behind the target, below 1 ahead of it; within 0.4 and 1.6.
 
     Examples
     --------
-    On budget nothing changes; a whole day's budget overspent plans for two thirds more load.
+    On budget nothing changes; half a day's budget overspent plans for a quarter more load.
 
     >>> load_factor(100, 10_000, 0.01, 1e6)
     1.0
-    >>> round(load_factor(10_100, 10_000, 0.01, 1e6), 3)
-    1.649
+    >>> round(load_factor(5_100, 10_000, 0.01, 1e6), 3)
+    1.284
     """
     budget = allowed_share * day_requests
     if budget <= 0:

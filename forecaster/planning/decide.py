@@ -6,6 +6,7 @@ import math
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from forecaster.domain.lifecycle import WARMING_STATES
 from forecaster.domain.plan import Decision, Reason, SlotPlan, TideTable, Verb
 from forecaster.domain.units import Fleet
 from forecaster.planning.policy import Policy
@@ -27,7 +28,9 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
     now_s : float
         Now, epoch seconds.
     """
-    supply = fleet.ready + fleet.warming
+    slow = _slow(fleet, policy, now_s)
+    supply = fleet.ready + fleet.warming - slow
+    late = f", {slow} slow to warm and not counted" if slow else ""
     if now_s - table.made_s > policy.stale_s:
         age = (now_s - table.made_s) / 60
         return _decision(
@@ -41,26 +44,35 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
             f"hold {supply}: the plan is {age:.0f} min old",
         )
     due = peak_slot(table, now_s, now_s + policy.lead_time_s)
-    if due.hold_units > supply:
-        missing = due.hold_units - supply
-        text = f"pre-warm {missing}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming, lead p90 {policy.lead_time_s:.0f} s"
+    # units that hang still hold their GPUs: never more alive than the ceiling
+    missing = min(due.hold_units - supply, policy.limits.max_units - supply - slow)
+    if missing > 0:
+        text = f"pre-warm {missing}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming{late}, lead p90 {policy.lead_time_s:.0f} s"
         return _decision(
-            table, now_s, Verb.PREWARM, missing, due.hold_units, due.start_s, due.reason, text
+            table, now_s, Verb.PREWARM, missing, supply + missing, due.start_s, due.reason, text
         )
     ahead = peak_slot(table, now_s, now_s + policy.window_s)
     silent_s = now_s - table.data_until_s
-    if ahead.hold_units < supply and silent_s > policy.stale_s:
+    silent = silent_s > policy.stale_s or table.made_s - table.data_until_s > policy.silent_s
+    if ahead.hold_units < supply and silent:
         text = (
             f"hold {supply}: the log is silent for {silent_s / 60:.0f} min, nothing is given back"
         )
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
+    if (
+        ahead.hold_units < supply
+        and policy.denied
+        and max(s.hold_units for s in table.slots) >= supply
+    ):
+        text = f"hold {supply}: capacity was denied lately, and today needs these units again"
+        return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, ahead.reason, text)
     if ahead.hold_units < supply:
         spare = supply - ahead.hold_units
         text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
         return _decision(
             table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text
         )
-    text = f"hold {supply}: {_why(due, policy)}"
+    text = f"hold {supply}: {_why(due, policy)}{late}"
     return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
 
 
@@ -75,17 +87,36 @@ def peak_slot(table: TideTable, from_s: float, to_s: float) -> SlotPlan:
 
 
 def _why(slot: SlotPlan, policy: Policy) -> str:
-    load = f"{slot.arrival_rate_rps:.3g} requests/s ({slot.offered_load_erl:.2g} erl) at {_clock(slot.start_s, policy.timezone)}"
+    load = (
+        f"{slot.arrival_rate_rps:.3g} requests/s, up to {slot.high_rate_rps:.3g}"
+        f" ({slot.offered_load_erl:.2g} erl) at {_clock(slot.start_s, policy.timezone)}"
+    )
     reasons = {
         Reason.LOAD: f"{load} need {slot.need_units}, {slot.binding.value} binds",
         Reason.MIN_UNITS: f"the floor is {slot.hold_units}, {load} would need {slot.need_units}",
         Reason.MAX_UNITS: f"the ceiling is {slot.hold_units}, {load} would need {slot.need_units}",
         Reason.STEP: f"{load} need {slot.need_units}, bought in steps",
         Reason.ELASTICITY: f"elasticity holds {slot.hold_units}, {load} need {slot.need_units}",
-        Reason.COMING_LOAD: f"load within the lead and drain window needs {slot.hold_units} again",
+        Reason.COMING_LOAD: f"{slot.hold_units} are kept through a lull, the load needs them again soon",
+        Reason.BRIEF: f"{load} would like {slot.need_units} for too short a time to pay their start",
+        Reason.LEAD: f"{load} need {slot.need_units}, ordered now they are ready too late",
+        Reason.WINDOW: f"a schedule window holds {slot.hold_units}, {load} need {slot.need_units}",
+        Reason.PIN: f"pinned at {slot.hold_units}{_said(policy)}, {load} need {slot.need_units}",
         Reason.NO_FORECAST: "no forecast can be trusted",
     }
     return reasons[slot.reason]
+
+
+def _slow(fleet: Fleet, policy: Policy, now_s: float) -> int:
+    """Units that warm for much longer than a unit does: no supply."""
+    return sum(
+        unit.state in WARMING_STATES and now_s - unit.ordered_s > policy.slow_s
+        for unit in fleet.units
+    )
+
+
+def _said(policy: Policy) -> str:
+    return f" ({policy.pin.why})" if policy.pin is not None and policy.pin.why else ""
 
 
 def _clock(time_s: float, timezone: str) -> str:

@@ -11,12 +11,15 @@ from typing import Any
 
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.plan import Binding, Decision, Reason, SlotPlan, TideTable, Verb
-from forecaster.domain.service import Limits
+from forecaster.domain.service import Limits, Pin, Window
 from forecaster.domain.units import Fleet, UnitView
 from forecaster.planning.decide import decide
 from forecaster.planning.policy import Policy
 
-COLUMNS = ("start_s", "arrival_rate_rps", "offered_load_erl", "need_units", "hold_units")
+COLUMNS = (
+    "start_s", "arrival_rate_rps", "high_rate_rps", "offered_load_erl", "need_units", "hold_units",
+    "outside_share",
+)  # fmt: skip
 
 
 def table_to_dict(table: TideTable) -> dict[str, Any]:
@@ -36,10 +39,12 @@ def table_from_dict(values: Mapping[str, Any]) -> TideTable:
     rest = {name: values[name] for name in TideTable.__dataclass_fields__ if name != "slots"}
     names = (*COLUMNS, "reason", "binding")
     slots = tuple(
-        SlotPlan(start, rate, load, need, hold, Reason(reason), Binding(binding))
-        for start, rate, load, need, hold, reason, binding in zip(
-            *(values[name] for name in names), strict=True
+        SlotPlan(
+            **dict(zip(COLUMNS, row[:-2], strict=True)),
+            reason=Reason(row[-2]),
+            binding=Binding(row[-1]),
         )
+        for row in zip(*(values[name] for name in names), strict=True)
     )
     return TideTable(slots=slots, **rest)
 
@@ -59,7 +64,17 @@ def fleet_from_dict(values: Mapping[str, Any]) -> Fleet:
 
 def policy_from_dict(values: Mapping[str, Any]) -> Policy:
     """Inverse of `dataclasses.asdict` on a policy."""
-    return Policy(**{**values, "limits": Limits(**values["limits"])})
+    pin = values["pin"]
+    return Policy(
+        **{
+            **values,
+            "limits": Limits(**values["limits"]),
+            "windows": tuple(
+                Window(**{**each, "days": tuple(each["days"])}) for each in values["windows"]
+            ),
+            "pin": None if pin is None else Pin(**pin),
+        }
+    )
 
 
 def decision_to_dict(decision: Decision) -> dict[str, Any]:

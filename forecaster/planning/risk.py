@@ -26,6 +26,8 @@ WEIGHTS = np.diff(_EDGES)
 _GRID_STEPS = 1.02
 """Ratio of two loads of the grid on which a curve is tabulated."""
 _LEAST = 1e-9
+HOPELESS = 0.1
+"""Share outside with the largest fleet from which on a load is beyond it."""
 
 
 class Curve(Protocol):
@@ -80,7 +82,13 @@ def tabulate(curve: Curve, least_rps: float, most_rps: float, max_units: int) ->
         share[:, units] = curve.violation_share(units, rates)
     # more units never hurt
     share = np.minimum.accumulate(share, axis=1)
-    return Grid(float(np.log(low)), float(np.log(_GRID_STEPS)), share * rates[:, None])
+    outside = share * rates[:, None]
+    # beyond what the largest fleet can save at all, a unit is worth what it was worth there: the
+    # planner never gives up because the load is hopeless
+    hopeless = int(np.searchsorted(share[:, -1] > HOPELESS, True))
+    last = max(hopeless - 1, 0)
+    outside[hopeless:] = outside[last] + (rates[hopeless:] - rates[last])[:, None]
+    return Grid(float(np.log(low)), float(np.log(_GRID_STEPS)), outside)
 
 
 def node_matrix(levels: Sequence[float]) -> FloatArray:
@@ -100,6 +108,12 @@ def node_matrix(levels: Sequence[float]) -> FloatArray:
     matrix[left, np.arange(at.size)] = 1.0 - share
     matrix[left + 1, np.arange(at.size)] += share
     return matrix
+
+
+def mean_rps(quantiles_rps: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """Mean of the distribution that the quantiles describe, float64[T]."""
+    logs = np.log(np.maximum(quantiles_rps, _LEAST)) @ node_matrix(levels)
+    return np.asarray(np.exp(logs) @ WEIGHTS)
 
 
 def expected_outside_rps(

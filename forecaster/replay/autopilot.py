@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecaster.capacity.kernel import Simulation, follow
 from forecaster.domain.demand import DemandSeries, FloatArray, IntArray, RequestBatch, TokenMix
+from forecaster.planning.bounds import bounds
 from forecaster.planning.budget import load_factor
-from forecaster.planning.layers import Costs, schedule, violation_price_s
+from forecaster.planning.course import by_minute, course, due, worth
+from forecaster.planning.layers import violation_price_s
+from forecaster.planning.policy import CHURN_S, Policy
+from forecaster.planning.price import verified_price_s
 from forecaster.planning.risk import Grid, expected_outside_rps, tabulate
 from forecaster.replay.scene import DAY_S, FINE_S, SLOT_S, TICK_S, Scene
 from forecaster.replay.scorecard import inside_slo, rows_of
@@ -26,12 +30,8 @@ HORIZON_S = 4 * 3600.0
 """How far a tick plans: beyond it nothing changes what is ordered now."""
 BUSY_ARRIVALS = 20
 """A slot that had more the day before is silent, not idle, when it has none."""
-VERIFIED_DAYS = 7
-"""Days of verified forecasts that set the price of a violation."""
 SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
-CHURN_S = 300.0
-"""Unit-seconds that an order is thought to cost beside the warm-up: each one is a risk."""
 _SLOT_TICKS = round(SLOT_S / TICK_S)
 
 
@@ -118,6 +118,15 @@ class Autopilot:
         self.price_s = _prices(scene, self._grid, foreseen, tape.before)
         self._rates = self._rates[tape.before :]
         week = scene.loads.slot_erl[: scene.first // _SLOT_TICKS][-7 * round(DAY_S / SLOT_S) :]
+        self._policy = Policy(
+            limits=scene.limits,
+            elasticity=scene.elasticity,
+            lead_time_s=scene.lead_s,
+            churn_s=churn_s,
+            min_billing_s=scene.unit.min_billing_s,
+        )
+        minutes = self._rates.shape[1] * _SLOT_TICKS
+        self._within = bounds(self._policy, scene.start_s + TICK_S * np.arange(minutes))
         self._peak = int(scene.need(np.array([np.nanmax(week, initial=0.0)]))[0])
 
     def units(self, knob: float) -> IntArray:
@@ -166,34 +175,16 @@ class Autopilot:
 
     def _start(self, outside: FloatArray) -> int:
         """The fleet that is there when the window begins: what its first slot is worth."""
-        costs = Costs(SLOT_S, 0.0, 0.0, float(self.price_s[0]))
         limits = self.scene.limits
-        return int(
-            schedule(outside[:1], costs, 0, step=limits.step_units, least=limits.min_units)[0]
-        )
+        units = int(worth(outside[:1], float(self.price_s[0]), limits.step_units)[0])
+        return min(max(units, limits.min_units), limits.max_units)
 
     def _order(self, k: int, present: int, outside: FloatArray) -> int:
         """The fleet after the order of planning tick `k`."""
-        scene, limits = self.scene, self.scene.limits
-        costs = Costs(
-            slot_s=TICK_S,
-            start_s=scene.lead_s + self.churn_s,
-            stop_s=self.churn_s,
-            violation_s=float(self.price_s[k]),
-            lead_slots=scene.lead_ticks,
-            least_on_slots=int(np.ceil(scene.unit.min_billing_s / TICK_S)),
-        )
-        plan = schedule(
-            by_minute(outside), costs, present, step=limits.step_units,
-            least=limits.min_units, most=limits.max_units,
-        )  # fmt: skip
-        return due(self._elastic(plan), scene.lead_ticks, present)
-
-    def _elastic(self, plan: IntArray) -> IntArray:
-        """hold = need + (1 - e) x (peak - need), rounded up; the peak is that of the week before."""
-        step = self.scene.limits.step_units
-        more = (1.0 - self.scene.elasticity) * np.maximum(self._peak - plan, 0)
-        return plan + np.ceil(more / step - 1e-9).astype(np.int64) * step
+        minutes = by_minute(outside, _SLOT_TICKS)
+        policy = replace(self._policy, price_s=float(self.price_s[k]))
+        plan = course(minutes, policy, present, self._peak, self._within[: minutes.shape[0]])
+        return due(plan[1], self.scene.lead_ticks, _SLOT_TICKS, present)
 
 
 class Feed:
@@ -252,35 +243,14 @@ def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> Float
     day = round(DAY_S / SLOT_S)
     price = np.empty(foreseen.shape[0] - first)
     for begin in range(first, foreseen.shape[0], day):
-        ends = list(range(begin - hidden, day // 2, -day))[:VERIFIED_DAYS]
-        days = [slice(max(end - day, 0), end) for end in ends]
-        found = [
-            violation_price_s(foreseen[each], happened[each], rate[each], share, step)
-            for each in days
-        ]
-        if not found:
+        until = max(begin - hidden, 0)
+        known = foreseen[:until], happened[:until], rate[:until]
+        found = verified_price_s(*known, share, day, step)
+        if not np.isfinite(found):
             ahead = foreseen[begin : begin + 1]
-            found = [violation_price_s(ahead, ahead, ahead[:, 0], share, step)]
-        # the median day: an incident that no price could have carried does not make every hour dear
-        price[begin - first : begin - first + day] = np.median(found)
+            found = violation_price_s(ahead, ahead, ahead[:, 0], share, step)
+        price[begin - first : begin - first + day] = found
     return price
-
-
-def by_minute(slots: FloatArray) -> FloatArray:
-    """Values of slots on the grid of ticks, linear between the slots' middles, float64[M, N + 1]."""
-    at = (np.arange((slots.shape[0] - 1) * _SLOT_TICKS) + 0.5) / _SLOT_TICKS - 0.5
-    low = np.clip(np.floor(at).astype(np.int64), 0, slots.shape[0] - 2)
-    share = np.clip(at - low, 0.0, 1.0)[:, None]
-    return np.asarray((1 - share) * slots[low] + share * slots[low + 1])
-
-
-def due(plan: IntArray, lead: int, present: int) -> int:
-    """The fleet to have after this order: what must be there when what is ordered now is ready."""
-    until = min(lead + _SLOT_TICKS, plan.size)
-    rising = int(plan[lead:until].max())
-    if rising > present:
-        return rising
-    return min(int(plan[:until].max()), present)
 
 
 __all__ = ["HORIZON_S", "MEMBERS", "Autopilot", "Tape", "record"]

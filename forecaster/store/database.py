@@ -9,8 +9,10 @@ from forecaster.demand import to_series
 from forecaster.domain.demand import DemandSeries, LogSource, RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.forecast import QuantileForecast
+from forecaster.domain.profile import Profile
+from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord, UnitEvent
-from forecaster.store import journal, migrate, models, requests, services, sources, tiers
+from forecaster.store import journal, migrate, models, pins, requests, services, sources, tiers
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
@@ -83,12 +85,16 @@ class Store:
         to_s: float | None = None,
         slot_s: float = 300.0,
         log_sample: float = 1.0,
+        profile: Profile | None = None,
     ) -> DemandSeries:
         """Demand on a regular grid; see `forecaster.demand.to_series`."""
         with self._pool.transaction() as connection:
             number = services.service_id(connection, service)
             slots = read_slots(connection, number, from_s, to_s)
-        return to_series(service, slots, from_s, to_s, slot_s=float(slot_s), log_sample=log_sample)
+        return to_series(
+            service, slots, from_s, to_s,
+            slot_s=float(slot_s), log_sample=log_sample, profile=profile,
+        )  # fmt: skip
 
     def request_rows(self, service: str, from_s: float, to_s: float) -> RequestBatch:
         """Single requests that arrived in ``[from_s, to_s)``, as far as they were kept."""
@@ -226,6 +232,25 @@ class Store:
         """Return the forecast made last, if there is one."""
         with self._pool.transaction() as connection:
             return models.latest_forecast(connection, service)
+
+    # Pins
+
+    def set_pin(self, service: str, pin: Pin) -> None:
+        """Set a number of units by hand."""
+        number = self._service_ids({service})[service]
+        with self._pool.transaction() as connection:
+            pins.add_pin(connection, number, pin)
+
+    def take_pin(self, service: str, now_s: float) -> None:
+        """Take the pin away."""
+        number = self._service_ids({service})[service]
+        with self._pool.transaction() as connection:
+            pins.take_pin(connection, number, now_s)
+
+    def pin(self, service: str) -> Pin | None:
+        """The pin that was set last, in force or over."""
+        with self._pool.transaction() as connection:
+            return pins.newest_pin(connection, service)
 
     # Journal
 

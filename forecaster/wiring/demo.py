@@ -35,9 +35,7 @@ SPEED = 240.0
 PEAK_UNITS = 5.0
 MAX_UNITS = 8
 BELIEVED = 0.75
-"""Two shared cores do less than one unit alone promised; steering corrects it as it learns."""
-LEVEL = 0.98
-"""Load quantile to plan for: a log of one request in 240 is noisy, and so are two shared cores."""
+"""Two shared cores do less than one unit alone promised; the belief corrects it as it learns."""
 MORNING_SOON_H = 4.0
 """Local hour at which the demo's users are when it starts: the morning is near."""
 TRAFFIC_GRACE_S = 6.0
@@ -77,7 +75,7 @@ def demo_settings(settings: Settings, now_s: float) -> Settings:
         log_sample=1 / SPEED,
     )
     planner = settings.planner.model_copy(
-        update={"tick_s": 60.0, "replan_s": 300.0, "level": LEVEL, "believed": BELIEVED}
+        update={"tick_s": 60.0, "replan_s": 300.0, "believed": BELIEVED}
     )
     tier = settings.tier.model_copy(
         update={"max_units": max(settings.tier.max_units, MAX_UNITS + 3)}

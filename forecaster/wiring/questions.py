@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from forecaster.capacity.sizing import Question
 from forecaster.config import Settings, load_unit_type
-from forecaster.demand import offered_work_s
+from forecaster.daemon.feed import DemandFeed
 from forecaster.domain.demand import DemandSeries
-from forecaster.domain.errors import ModelError, SettingError
+from forecaster.domain.errors import SettingError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import TideTable
-from forecaster.domain.profile import UnitType
+from forecaster.domain.profile import Profile, UnitType
 from forecaster.domain.service import Service, Slo
-from forecaster.planning.policy import Policy
-from forecaster.planning.tide import ladder, rounded, tide_table
-from forecaster.seasonal.champion import Calibrated
-from forecaster.seasonal.live import LiveForecaster
-from forecaster.seasonal.training import last_days
 from forecaster.store import ModelRow, Store
 
-DAY_S = 86_400.0
+if TYPE_CHECKING:
+    from forecaster.capacity.sizing import Question
+    from forecaster.capacity.sizing_table import SizingTable
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A forecast with what it was made from."""
+    """A forecast with the history and the champion that it was made from."""
 
     forecast: QuantileForecast
     series: DemandSeries
@@ -55,20 +50,18 @@ def outlook(
     DataError
         For an unknown service.
     """
-    series = store.demand(
-        service.name, slot_s=settings.retrain.slot_s, log_sample=service.log_sample
-    )
-    row = store.live_model(service.name)
-    if row is None:
-        raise ModelError(
-            f"service {service.name!r} has no champion", f"run `tidegate retrain {service.name}`"
-        )
-    if row.slot_s != series.slot_s:
-        series = store.demand(service.name, slot_s=row.slot_s, log_sample=service.log_sample)
-    series = last_days(series, settings.retrain.history_days)
-    live = LiveForecaster(Calibrated.from_dict(row.calibration), series, service.calendar)
-    slots = max(round(horizon_s / live.slot_s), 1)
-    return Outlook(live.forecast(slots, levels, made_s=live.end_s), series, row)
+    feed = DemandFeed(service, profile_of(settings, service), settings.retrain, store)
+    feed.reload()
+    assert feed.live is not None
+    assert feed.row is not None
+    assert feed.asked is not None
+    forecast = feed.forecast(horizon_s, feed.live.end_s, tuple(levels))
+    return Outlook(forecast, feed.asked, feed.row)
+
+
+def profile_of(settings: Settings, service: Service) -> Profile | None:
+    """Profile of the service's unit type; None for a service that is not configured."""
+    return load_unit_type(settings.models, service.unit).profile if service.unit else None
 
 
 def unit_of(settings: Settings, service: Service) -> UnitType:
@@ -91,26 +84,38 @@ def unit_of(settings: Settings, service: Service) -> UnitType:
 
 
 def plan_once(
-    found: Outlook, service: Service, unit: UnitType, settings: Settings, horizon_s: float
+    store: Store,
+    settings: Settings,
+    service: Service,
+    tables: Callable[[Question, int], SizingTable],
+    horizon_s: float,
+    rate_scale: float = 1.0,
 ) -> TideTable:
-    """Tide table from an outlook of a week, as the daemon would make it with no unit running."""
-    planner = settings.planner
-    question = rounded(
-        Question(unit, service.slo, found.series.mix, max(found.series.dispersion, 1.0))
-    )
-    work_s = offered_work_s(found.series.mix, unit.profile)
-    policy = Policy(
-        limits=service.limits,
-        elasticity=service.elasticity,
-        level=planner.level,
-        lead_time_s=unit.lead_time_s + planner.tick_s,
-        drain_window_s=planner.drain_window_s,
-        stale_s=planner.stale_s,
-        horizon_s=horizon_s,
-        timezone=service.calendar.timezone,
-        believed=planner.believed,
-    )
-    steps = ladder(question, service.limits.max_units, work_s)
-    measured = np.flatnonzero(np.isfinite(found.series.arrivals))
-    until_s = found.series.start_s + found.series.slot_s * float(measured[-1] + 1)
-    return tide_table(found.forecast, steps, policy, 0, until_s)
+    """Tide table from the end of the log, as the daemon would make it for a fleet that is in place.
+
+    Parameters
+    ----------
+    tables : callable
+        Sizing tables, built while the caller waits.
+    rate_scale : float
+        Plan for this many times the load.
+
+    Raises
+    ------
+    ModelError, DataError
+        As `outlook` does.
+    SettingError
+        When the service has no unit type.
+    SloInfeasibleError
+        When no number of units keeps the SLO.
+    """
+    from forecaster.daemon.planner import Planner  # the compiler takes a second to load
+
+    unit = unit_of(settings, service)
+    planner = settings.planner.model_copy(update={"horizon_s": horizon_s})
+    settings = settings.model_copy(update={"planner": planner})
+    planning = Planner(service, unit, settings, store=store, tables=tables)
+    planning.feed.rate_scale = rate_scale
+    planning.feed.reload()
+    assert planning.feed.live is not None
+    return planning.plan(planning.feed.live.end_s).table

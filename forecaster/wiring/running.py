@@ -34,6 +34,7 @@ from forecaster.store import Store
 from forecaster.wiring.profiles import measured
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.signals import shielded
+from forecaster.wiring.sizer import BackgroundSizer
 
 log = logging.getLogger(__name__)
 SETTLE_REAL_S = 1.5
@@ -135,6 +136,7 @@ def pilot_all(
     actuator: OnnxTierActuator,
     units: Mapping[str, UnitType],
     about: Mapping[str, Any],
+    sizer: BackgroundSizer,
 ) -> Iterator[tuple[Daemon, Board]]:
     """Run the daemon over every configured service."""
     clock, spool = place.clock, Spool(place.home)
@@ -147,6 +149,7 @@ def pilot_all(
             actuator=actuator,
             clock=clock,
             spool=spool,
+            tables=sizer,
             settle_s=SETTLE_REAL_S * clock.speed,
         )
         for each in settings.service
@@ -234,6 +237,7 @@ def start(
     store: Store,
     units: Mapping[str, UnitType],
     about: Mapping[str, Any],
+    sizer: BackgroundSizer,
 ) -> Iterator[Running]:
     """Start tier, daemon and API; stop them in reverse."""
     with ExitStack() as stack:
@@ -241,7 +245,7 @@ def start(
         actuator = stack.enter_context(tier.actuator())
         facts = {"tier_url": tier.url, "speed": place.clock.speed, **about}
         daemon, board = stack.enter_context(
-            pilot_all(settings, place, store, actuator, units, facts)
+            pilot_all(settings, place, store, actuator, units, facts, sizer)
         )
         replays = stack.enter_context(ReplayJobs(settings, place.home, store, units))
         url = stack.enter_context(serve_api(settings, board, replays))

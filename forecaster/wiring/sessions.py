@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import orjson
 
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
+from forecaster.capacity.belief import Belief
 from forecaster.clock import SystemClock
 from forecaster.config import Settings
+from forecaster.daemon.carrying import Carrying
+from forecaster.daemon.feed import DemandFeed
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, TidegateError
 from forecaster.domain.profile import UnitType
@@ -33,7 +36,12 @@ from forecaster.wiring.running import (
     serve_tier,
     unit_types,
 )
+from forecaster.wiring.sizer import BackgroundSizer, sizing
 from forecaster.wiring.stores import ensure_home, open_store, sole_use, stop_leftover
+
+
+SIZING_LIMIT_S = 30.0
+"""A demo waits so long for its first plan; then the units hold their floor until it is there."""
 
 
 @dataclass(slots=True)
@@ -45,6 +53,7 @@ class Session:
     store: Store
     units: Mapping[str, UnitType]
     about: Mapping[str, Any]
+    sizer: BackgroundSizer
     samples: tuple[Sample, ...] = ()
     traffic: demo.TrafficReport | None = None
     final: list[str] = field(default_factory=list)
@@ -110,14 +119,18 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
         now_s = time.time()
         rows = demo.load_history(store, samples, home, now_s)
         say(f"ingested {rows:,} requests: two weeks that end now")
+        sizer = stack.enter_context(sizing(base))
+        ask_for_tables(sizer, store, wanted, units)
         train_missing(store, wanted, units, now_s, say, always=True)
-        place = Place(home, base / "profiles", demo.compressed_clock(now_s))
+        say("sizing the units")
+        sizer.settle(SIZING_LIMIT_S)
+        place = Place(home, base / "profiles", demo.compressed_clock(time.time()))
         about = {
             "demo": True,
             "compressed": f"a day passes in {86400 / demo.SPEED / 60:.0f} minutes",
         }
         say("starting the serving tier")
-        yield Session(wanted, place, store, units, about, samples)
+        yield Session(wanted, place, store, units, about, sizer, samples)
 
 
 @contextmanager
@@ -126,12 +139,13 @@ def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
     refuse_early(settings)
     home = ensure_home(settings)
     say("opening the store")
-    with open_store(settings) as store:
+    with open_store(settings) as store, sizing(home) as sizer:
         units = unit_types(settings, home / "profiles", say)
+        ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), say)
         place = Place(home, home / "profiles", SystemClock())
         say("starting the serving tier")
-        yield Session(settings, place, store, units, {"demo": False})
+        yield Session(settings, place, store, units, {"demo": False}, sizer)
 
 
 @contextmanager
@@ -170,10 +184,14 @@ def attached(settings: Settings) -> Iterator[str]:
         tier_url = actuator.stats()["url"]
         store = stack.enter_context(open_store(settings))
         units = unit_types(settings, home / "profiles", lambda text: None)
+        sizer = stack.enter_context(sizing(home))
+        ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
         place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
-        _, board = stack.enter_context(pilot_all(settings, place, store, actuator, units, facts))
+        _, board = stack.enter_context(
+            pilot_all(settings, place, store, actuator, units, facts, sizer)
+        )
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
         yield stack.enter_context(serve_api(settings, board, replays))
 
@@ -193,6 +211,18 @@ def control_socket(home: Path) -> Path:
         raise ActuatorUnavailableError(
             f"no serving tier runs in {home}", "start it with `tidegate tier` or `tidegate run`"
         ) from error
+
+
+def ask_for_tables(
+    sizer: BackgroundSizer, store: Store, settings: Settings, units: Mapping[str, UnitType]
+) -> None:
+    """Let sizing tables be built while the champions are trained."""
+    for each in settings.service:
+        service, unit = each.service(), units[each.name]
+        feed = DemandFeed(service, unit.profile, settings.retrain, store)
+        with suppress(TidegateError):  # no history yet, or an SLO that the planner will refuse
+            feed.look()
+            Carrying(service, unit, sizer, Belief()).follow(feed.mix, feed.dispersion)
 
 
 def train_missing(

@@ -65,20 +65,40 @@ class Tables:
         SloInfeasibleError, SettingError, DataError
             As `build_table` does.
         """
+        found = self.known(question, max_units, lengths)
+        if found is None:
+            built = _built(_plain(question), _fleets(max_units), lengths, progress)
+            key = self.key(question, max_units, lengths)
+            self._write(key, built)
+            found = self._remember(key, built, max_units)
+        return found
+
+    def key(self, question: Question, max_units: int, lengths: Lengths | None = None) -> str:
+        """Name of a table by its content: equal questions share one.
+
+        Raises
+        ------
+        SettingError
+            When `max_units` is out of range.
+        """
         if not 1 <= max_units <= MAX_UNITS:
             raise SettingError("max_units", max_units, f"1..{MAX_UNITS} units")
-        fleets = SMALL if max_units <= SMALL else FLEETS[-1]
-        asked = _plain(question)
-        key = _key(asked, fleets, lengths)
-        found = self._known.get(key) or _read(self._path(key), asked)
-        if found is None:
-            found = _built(asked, fleets, lengths, progress)
-            self._write(key, found)
-        self._known[key] = found
+        return _key(_plain(question), _fleets(max_units), lengths)
+
+    def known(
+        self, question: Question, max_units: int, lengths: Lengths | None = None
+    ) -> SizingTable | None:
+        """Return a table that was built before, from memory or disk; None where none was."""
+        key = self.key(question, max_units, lengths)
+        found = self._known.get(key) or _read(self._path(key), _plain(question))
+        return None if found is None else self._remember(key, found, max_units)
+
+    def _remember(self, key: str, table: SizingTable, max_units: int) -> SizingTable:
+        self._known[key] = table
         self._known.move_to_end(key)
         if len(self._known) > IN_MEMORY:
             self._known.popitem(last=False)
-        return found if found.max_units == max_units else replace(found, max_units=max_units)
+        return table if table.max_units == max_units else replace(table, max_units=max_units)
 
     def for_rate(self, question: Question, rate_rps: float) -> SizingTable:
         """Return a table that answers for `rate_rps`: as large as it takes, up to `MAX_UNITS`."""
@@ -150,6 +170,10 @@ def _read(path: Path, question: Question) -> SizingTable | None:
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None
+
+
+def _fleets(max_units: int) -> int:
+    return SMALL if max_units <= SMALL else FLEETS[-1]
 
 
 def _plain(question: Question) -> Question:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from actuators.dry_run import DryRunActuator
-from forecaster.capacity.sizing import Question, capacity_rps
+from forecaster.capacity.sizing import Question, capacity_rps, rounded
 from forecaster.config import Settings
 from forecaster.config.settings import (
     PlannerSettings,
@@ -26,6 +27,7 @@ from forecaster.domain.demand import RequestBatch, TokenMix
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
 from forecaster.store import Store
+from forecaster.wiring.tables import Tables
 from tests.integration.tier_helpers import LLAMA_TYPE
 
 CHAT = "chat"
@@ -34,6 +36,8 @@ HISTORY_S = 9 * 86_400.0
 TICK_S, REPLAN_S = 300.0, 1800.0
 LEAD_S = 200.0
 LOG_SAMPLE = 1 / 400
+TABLES = Tables(Path(mkdtemp(prefix="tidegate-tables-"))).table
+"""Built once for all tests of a run."""
 SLO = SloSettings(ttft_p99_s=1.0, tpot_p99_s=0.1)
 MIX = TokenMix.of(48, 24, scv=0.6)
 
@@ -73,21 +77,36 @@ def sample(peak_units: int = 5) -> Sample:
 
 
 def records(
-    batch: RequestBatch, tier: str = "", unit: str = "u", from_seq: int = 1
+    batch: RequestBatch, tier: str = "", unit: str = "u", from_seq: int = 1, late: float = 0.0
 ) -> list[RequestRecord]:
+    """The batch as a tier reports it, `late` of it outside the SLO."""
     columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens)
     rows = enumerate(zip(*columns, strict=True), from_seq)
-    return [
-        RequestRecord(tier, seq, batch.service, float(t), int(p), int(n), 0.1, 0.01, 0.4, unit, 200)
-        for seq, (t, p, n) in rows
-    ]
+    found = []
+    for seq, (t, p, n) in rows:
+        ttft_s = 9.0 if int(seq * late) > int((seq - 1) * late) else 0.1
+        found.append(
+            RequestRecord(
+                tier, seq, batch.service, float(t), int(p), int(n), ttft_s, 0.01, 0.4, unit, 200
+            )
+        )
+    return found
+
+
+def lateness(ready: int, batch: RequestBatch, seconds: float) -> float:
+    """Share outside the SLO that the table foresees for so many units."""
+    asked = rounded(Question(LLAMA_TYPE, settings().service[0].service().slo, MIX))
+    rate = len(batch) / LOG_SAMPLE / seconds
+    return float(TABLES(asked, 16).violation_share(ready, rate))
 
 
 def learn(store: Store, end_s: float = START_S) -> None:
     """Nine days that end at `end_s`, and a champion trained on them."""
     store.append_tier_requests(records(between(sample(), end_s - HISTORY_S, end_s), "history"))
     chosen = settings()
-    retrain_service(store, chosen.service[0].service(), chosen.retrain, end_s)
+    retrain_service(
+        store, chosen.service[0].service(), chosen.retrain, end_s, profile=LLAMA_TYPE.profile
+    )
 
 
 @dataclass
@@ -98,6 +117,8 @@ class World:
     tier: DryRunActuator
     settings: Settings = field(default_factory=settings)
     last_plan_s: float = -1e18
+    overload: bool = True
+    """Whether requests are late when more come than the ready units carry."""
 
     def __post_init__(self) -> None:
         self.restart()
@@ -113,6 +134,7 @@ class World:
             actuator=self.tier,
             clock=self.clock,
             spool=self.spool,
+            tables=TABLES,
             settle_s=60.0,
         )
         self.daemon = Daemon(
@@ -130,7 +152,10 @@ class World:
         """Let time pass, send what arrives in it, tick, and replan when that is due."""
         before = self.clock.now
         self.clock.now += seconds
-        for record in records(between(sample(), before, self.clock.now)):
+        came = between(sample(), before, self.clock.now)
+        ready = self.fleet().ready
+        late = lateness(ready, came, seconds) if self.overload else 0.0
+        for record in records(came, late=late):
             if not self.tier.unavailable:
                 self.tier.push_request(record)
         if self.clock.now - self.last_plan_s >= REPLAN_S:

@@ -29,7 +29,7 @@ ROUTES = {
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
     "/v1/services/{service}/explain", "/v1/services/{service}/decisions",
     "/v1/services/{service}/ledger", "/v1/services/{service}/tide", "/v1/events",
-    "/healthz", "/readyz", "/metrics",
+    "/v1/services/{service}/pin", "/healthz", "/readyz", "/metrics",
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def noon(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> 
         with Store.open(make_conninfo(postgres.dsn, dbname="api")) as store:
             learn(store)
             found = world(store, tmp_path_factory.mktemp("home"), at_h=11.5)
+            found.overload = False
             for _ in found.steps(5):
                 pass
             found.clock.now -= 60.0  # the next tick is not yet
@@ -117,7 +118,7 @@ def test_the_plan_is_in_columns_with_reasons(api: httpx.Client) -> None:
                "reason", "binding")  # fmt: skip
     assert {len(plan[name]) for name in columns} == {1440}
     assert plan["peak_units"] >= max(plan["need_units"][:60])
-    assert {"load", "min_units", "coming_load"} >= set(plan["reason"])
+    assert {"load", "min_units", "coming_load", "brief", "lead"} >= set(plan["reason"])
 
 
 def test_units_ledger_and_decisions(api: httpx.Client, noon: World) -> None:
@@ -251,7 +252,8 @@ def test_openapi_lists_every_route(api: httpx.Client) -> None:
     assert described["openapi"].startswith("3.1")
     assert set(described["paths"]) == ROUTES
     for path, verbs in described["paths"].items():
-        assert verbs["get"]["description"], path
+        for verb, described_verb in verbs.items():
+            assert described_verb["description"], (verb, path)
 
 
 def test_the_dashboard_and_its_files_come_from_here(api: httpx.Client) -> None:
@@ -358,3 +360,47 @@ def test_a_taken_port_is_one_clear_refusal(noon: World, url: str) -> None:
     said = rf"api\.port = {port} is refused: cannot listen"
     with pytest.raises(SettingError, match=said), serve_api(settings, noon.board):
         pass
+
+
+def test_a_pin_holds_until_it_is_taken_away_and_survives_a_restart(
+    api: httpx.Client, noon: World
+) -> None:
+    path = f"/v1/services/{CHAT}/pin"
+    set_to = api.put(path, json={"units": 7, "seconds": 7200, "why": "release night"}).json()
+    assert set_to["pin"]["units"] == 7
+    assert set_to["pin"]["until_s"] == noon.clock.now + 7200
+    chat = api.get(f"/v1/services/{CHAT}").json()
+    assert chat["pin"]["why"] == "release night"
+    plan = api.get(f"/v1/services/{CHAT}/plan").json()
+    lead = int(plan["lead_time_s"] // 60) + 1
+    assert set(plan["hold_units"][lead:110]) == {7}
+    assert set(plan["reason"][lead:110]) == {"pin"}
+    noon.step()
+    assert noon.supply == 7
+    assert "pinned at 7 (release night)" in api.get(f"/v1/services/{CHAT}/explain").json()["why"]
+    noon.restart()
+    noon.daemon.replan()
+    assert noon.pilot.planner.pin is not None
+    gone = noon.board.unpin(CHAT)
+    assert gone["pin"] is None
+    table = noon.pilot.state.table
+    assert table is not None
+    assert "pin" not in {slot.reason.value for slot in table.slots}
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "said"),
+    [
+        ({"units": 9, "seconds": 600}, 422, "1 to 8 units"),
+        ({"units": 2, "seconds": 5}, 422, "seconds"),
+        ({"units": 2, "seconds": 600, "extra": 1}, 422, "extra"),
+        ({"seconds": 600}, 422, "units"),
+    ],
+)
+def test_a_pin_out_of_range_is_refused(
+    api: httpx.Client, wish: dict[str, Any], status: int, said: str
+) -> None:
+    refused = api.put(f"/v1/services/{CHAT}/pin", json=wish)
+    assert refused.status_code == status
+    assert said in refused.json()["detail"]
+    assert api.delete("/v1/services/nobody/pin").status_code == 404

@@ -233,9 +233,9 @@ def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
     assert first.warming == 2
     assert new.step().ready == 2
     assert "no plan yet: the present fleet is held" in new.note
-    assert "no new plan: service 'chat' has no champion; run `tidegate retrain`" in new.note
+    assert "no new plan: service 'chat' has no champion; run `tidegate retrain chat`" in new.note
     (row,) = [r for r in store.decisions(CHAT, 10) if r.inputs["kind"] == "tick"]
-    again = replay_decision(row.inputs, floor_table(CHAT, new.pilot.policy(), row.at_s))
+    again = replay_decision(row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s), row.at_s))
     assert decision_to_dict(again) | {"note": ""} == dict(row.output)
     assert new.board.service(CHAT)["hold_units"] is None
     assert new.board.explain(CHAT, None)["why"].startswith("pre-warm 2: the floor is 2")
@@ -243,12 +243,12 @@ def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
 
 def test_a_silent_log_gives_nothing_back_however_long(afternoon: World) -> None:
     """Silence that is longer than a day must not become the usual rate of its own day."""
-    held, until_s = afternoon.supply, afternoon.pilot.data_until_s
+    held, until_s = afternoon.supply, afternoon.pilot.planner.feed.data_until_s
     afternoon.tier.push_request = lambda record: None  # type: ignore[method-assign]
     for _ in range(30 * 4):
         afternoon.step(900.0)
     assert afternoon.supply >= held
-    assert afternoon.pilot.data_until_s <= until_s + 1800.0
+    assert afternoon.pilot.planner.feed.data_until_s <= until_s + 1800.0
     assert afternoon.daemon.failures == {}
     decision = afternoon.pilot.state.decision
     assert decision is not None
@@ -256,7 +256,7 @@ def test_a_silent_log_gives_nothing_back_however_long(afternoon: World) -> None:
     del afternoon.tier.push_request  # type: ignore[misc]
     for _ in afternoon.steps(12):
         pass
-    assert afternoon.pilot.data_until_s > afternoon.clock.now - 1800.0
+    assert afternoon.pilot.planner.feed.data_until_s > afternoon.clock.now - 1800.0
     assert "silent" not in afternoon.pilot.state.decision.explanation  # type: ignore[union-attr]
 
 

@@ -91,7 +91,7 @@ def test_example_is_complete_and_loads() -> None:
     assert settings.service[0].name == "chat"
     for key, _default, meaning in rows():
         assert meaning, f"{key} is undocumented"
-        assert f"{key.rsplit('.', 1)[-1]} =" in text or key in ("service.events",)
+        assert f"{key.rsplit('.', 1)[-1]} =" in text or key in ("service.events", "service.window")
 
 
 def test_shipped_unit_types_load() -> None:

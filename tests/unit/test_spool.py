@@ -16,9 +16,10 @@ from forecaster.domain.service import Limits
 from forecaster.planning.policy import Policy
 
 SLOTS = tuple(
-    SlotPlan(60.0 * i, 0.1 + i / 3, i / 7, i, i + 1, Reason.LOAD, Binding.TTFT) for i in range(5)
+    SlotPlan(60.0 * i, 0.1 + i / 3, 0.2 + i, i / 7, i, i + 1, i / 11, Reason.LOAD, Binding.TTFT)
+    for i in range(5)
 )
-TABLE = TideTable("chat", 1.5, 60.0, 30.0, 0.0, 6, SLOTS)
+TABLE = TideTable("chat", 1.5, 60.0, 30.0, 0.0, 6, 12.5, SLOTS)
 
 
 def entry(number: int) -> dict[str, Any]:

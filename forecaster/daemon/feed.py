@@ -1,0 +1,240 @@
+"""What one service's log says: the load so far and its mix, the champion that knows what comes next."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from forecaster.config.settings import RetrainSettings
+from forecaster.demand import as_load, requests_of, work_by_hour
+from forecaster.domain.demand import DemandSeries, FloatArray, TokenMix
+from forecaster.domain.errors import DataError, ModelError
+from forecaster.domain.forecast import QuantileForecast
+from forecaster.domain.profile import Profile
+from forecaster.domain.service import Service
+from forecaster.seasonal.calibration import LEVELS
+from forecaster.seasonal.champion import Calibrated
+from forecaster.seasonal.live import LiveForecaster
+from forecaster.seasonal.rehearsal import rehearsed
+from forecaster.seasonal.training import last_days
+from forecaster.store import Store
+from forecaster.store.rows import ModelRow
+
+log = logging.getLogger(__name__)
+DAY_S = 86_400.0
+USUAL_S = 14 * DAY_S
+"""How far back the usual rate of an hour is looked for when a slot is empty."""
+SEEN_MOST = 1.25
+"""No plan is made for more than this many times the highest load seen: the guard is for that."""
+
+
+class DemandFeed:
+    """The demand of one service, kept up to date from the store.
+
+    Parameters
+    ----------
+    profile : Profile or None
+        Unit whose busy seconds the load is counted in; None counts requests.
+
+    Attributes
+    ----------
+    live : LiveForecaster or None
+        The champion at work, on the load in requests of mean size; None before `reload`.
+    mean_work_s : float
+        Busy seconds of such a request; 0 where no work is known.
+    mix, dispersion
+        Of the last day of requests.
+    data_until_s : float
+        End of the last slot whose demand was measured, epoch seconds.
+    day_requests : float
+        Requests of the last day, as the log holds them.
+    rate_scale : float
+        Times the load of the log that is asked about.
+    asked : DemandSeries or None
+        The history that the champion was fitted to, in requests.
+    """
+
+    def __init__(
+        self, service: Service, profile: Profile | None, settings: RetrainSettings, store: Store
+    ) -> None:
+        self.service, self.profile, self.settings, self.store = service, profile, settings, store
+        self.live: LiveForecaster | None = None
+        self.row: ModelRow | None = None
+        self.mean_work_s = 0.0
+        self.mix = TokenMix(0, 0, 0, 0, 0)
+        self.dispersion = 1.0
+        self.data_until_s = 0.0
+        self.day_requests = 0.0
+        self.seen_rps = 0.0
+        self.rate_scale = 1.0
+        self._hours_s = np.ones(24)
+        self._history: DemandSeries | None = None
+        self.asked: DemandSeries | None = None
+
+    @property
+    def unit_work_s(self) -> float:
+        """Busy seconds of one request of the series; 1 where requests are all that is known."""
+        return (self.mean_work_s or 1.0) * self.rate_scale
+
+    @property
+    def model_id(self) -> int:
+        """Version of the champion; 0 before the first."""
+        return self.row.model_id if self.row else 0
+
+    def reload(self, until_s: float | None = None) -> None:
+        """Take the live champion from the store and fit it to the whole history.
+
+        Parameters
+        ----------
+        until_s : float or None
+            End of the last whole slot; None: of the log.
+
+        Raises
+        ------
+        ModelError
+            When there is no champion.
+        DataError
+            For an unknown service.
+        """
+        row = self.store.live_model(self.service.name)
+        if row is None:
+            name = self.service.name
+            raise ModelError(f"service {name!r} has no champion", f"run `tidegate retrain {name}`")
+        found = last_days(self._series(None, until_s, row.slot_s), self.settings.history_days)
+        self._hours_s = work_by_hour(found) if found.work_s.size else np.ones(24)
+        load, self.mean_work_s = as_load(found)
+        self.asked = found
+        self.live = LiveForecaster(
+            Calibrated.from_dict(row.calibration), load, self.service.calendar
+        )
+        self.row, self._history = row, load
+        self.seen_rps = float(np.nanmax(load.arrivals, initial=0.0)) / load.slot_s
+        self._learn(last_days(found, 1.0))
+
+    def look(self) -> None:
+        """Learn the mix of the history, champion or not.
+
+        Raises
+        ------
+        DataError
+            For an unknown service.
+        """
+        found = self._series(None, None, self.settings.slot_s)
+        self._learn(last_days(found, 1.0))
+
+    def advance(self, until_s: float) -> None:
+        """Append the slots that closed up to `until_s`; a new champion is taken in first."""
+        row = self.store.live_model(self.service.name)
+        if self.live is None or row is None or row.model_id != self.model_id:
+            self.reload(until_s)
+        live = self.live
+        assert live is not None
+        until_s = until_s // live.slot_s * live.slot_s
+        if until_s > live.end_s:
+            series = self._recent(live, until_s)
+            load, _ = as_load(series, self.mean_work_s)
+            fresh = load.arrivals[round((live.end_s - load.start_s) / live.slot_s) :]
+            live.advance(fresh)
+            self.seen_rps = max(self.seen_rps, float(np.nanmax(fresh, initial=0.0)) / live.slot_s)
+            self._learn(series)
+
+    def forecast(
+        self,
+        horizon_s: float,
+        made_s: float,
+        levels: tuple[float, ...] = LEVELS,
+        nowcast_erl: float | None = None,
+    ) -> QuantileForecast:
+        """Quantiles of the load, and of the requests that bring it.
+
+        Parameters
+        ----------
+        nowcast_erl : float or None
+            Load of the slot under way, where it is known to be beyond what was foreseen.
+
+        Raises
+        ------
+        ModelError
+            Before `reload`.
+        """
+        if self.live is None:
+            name = self.service.name
+            raise ModelError(f"service {name!r} has no champion", f"run `tidegate retrain {name}`")
+        live, work_s = self.live, self.unit_work_s
+        highest_rps = self.seen_rps
+        if nowcast_erl is not None:
+            live = given(live, nowcast_erl / work_s * live.slot_s)
+            highest_rps = max(highest_rps, nowcast_erl / work_s)
+        slots = max(round(horizon_s / live.slot_s), 1)
+        found = live.forecast(slots, levels, made_s)
+        rates = found.arrival_rate_rps
+        if highest_rps > 0:
+            rates = np.minimum(rates, SEEN_MOST * highest_rps)
+        if self.profile is None:
+            return replace(found, arrival_rate_rps=rates)
+        load = rates * work_s
+        starts = found.start_s + found.slot_s * np.arange(slots, dtype=np.float64)
+        requests = requests_of(load, starts, self._hours_s) if self.mean_work_s else load
+        return replace(found, arrival_rate_rps=requests, offered_load_erl=load)
+
+    def rehearse(self, lead_s: float) -> tuple[FloatArray, FloatArray]:
+        """Load foreseen `lead_s` before each slot of the last days, and what came, erlangs.
+
+        Returns
+        -------
+        foreseen_erl : float64[K, Q]
+        happened_erl : float64[K]
+        """
+        assert self._history is not None
+        assert self.live is not None
+        ahead = int(lead_s // self._history.slot_s)
+        work_s = self.unit_work_s
+        foreseen, happened = rehearsed(
+            self.live.calibrated, self._history, self.service.calendar, ahead
+        )
+        return foreseen * work_s, happened * work_s
+
+    def _recent(self, live: LiveForecaster, until_s: float) -> DemandSeries:
+        """The last day, or more of it where a slot is empty.
+
+        Zero and silence are told apart beside the same hour of many days: a long outage is the
+        usual rate of its own day.
+        """
+        try:
+            series = self._series(max(live.end_s - DAY_S, live.start_s), until_s, live.slot_s)
+            if series.arrivals.all():
+                return series
+        except DataError:
+            log.debug("%s: no request for a day", self.service.name)
+        return self._series(max(live.end_s - USUAL_S, live.start_s), until_s, live.slot_s)
+
+    def _series(self, from_s: float | None, until_s: float | None, slot_s: float) -> DemandSeries:
+        return self.store.demand(
+            self.service.name,
+            from_s=None if from_s is None else from_s // slot_s * slot_s,
+            to_s=None if until_s is None else until_s // slot_s * slot_s,
+            slot_s=slot_s,
+            log_sample=self.service.log_sample,
+            profile=self.profile,
+        )
+
+    def _learn(self, series: DemandSeries) -> None:
+        """What the newest piece says of mix, dispersion and silence; a silent one says nothing."""
+        measured = np.flatnonzero(np.isfinite(series.arrivals))
+        if not measured.size:
+            return
+        end_s = series.start_s + series.slot_s * float(measured[-1] + 1)
+        self.data_until_s = max(self.data_until_s, end_s)
+        last = last_days(series, 1.0).arrivals
+        if np.nansum(last) > 0:
+            self.mix, self.dispersion = series.mix, max(series.dispersion, 1.0)
+            rate_rps = float(np.nanmean(last)) / series.slot_s
+            self.day_requests = rate_rps * DAY_S * self.service.log_sample
+
+
+def given(live: LiveForecaster, arrivals: float) -> LiveForecaster:
+    """The forecaster as it would be if the slot under way closed with these arrivals."""
+    return copy.deepcopy(live).advance(np.array([arrivals]))

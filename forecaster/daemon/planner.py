@@ -1,0 +1,317 @@
+"""One service's planner: demand in, tide table out; what it learns on the way is kept."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.capacity.belief import FACTORS, Belief
+from forecaster.config.settings import Settings
+from forecaster.daemon.carrying import Carrying, Tables, price_s
+from forecaster.daemon.feed import DAY_S, DemandFeed
+from forecaster.daemon.live import ErrorBudget
+from forecaster.domain.demand import FloatArray
+from forecaster.domain.errors import PendingError
+from forecaster.domain.forecast import QuantileForecast
+from forecaster.domain.lifecycle import WARMING_STATES, UnitState
+from forecaster.domain.plan import TideTable
+from forecaster.domain.profile import UnitType
+from forecaster.domain.service import Pin, Service
+from forecaster.domain.units import Fleet, RequestRecord
+from forecaster.planning.guard import WINDOW_S, breached
+from forecaster.planning.leads import lead_p90_s
+from forecaster.planning.policy import Policy
+from forecaster.planning.tide import Capacity, Present, tide_table
+from forecaster.store import Store
+
+HIGH_LEVEL = 0.99
+"""Quantile of the load that the guard holds arrivals against."""
+WEEK_S = 7 * DAY_S
+LEARN_REQUESTS = 200
+"""Requests of one piece of evidence: its load is their mean, not the noise of a tick."""
+PRESENT_STATES = WARMING_STATES | {UnitState.READY}
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Arrivals of one tick: answered requests, and by how much those in flight grew."""
+
+    seconds: float
+    arrivals: int
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Ticks that are one piece of evidence: as many units were ready all the time."""
+
+    ready: int
+    seconds: float = 0.0
+    arrivals: int = 0
+    outside: int = 0
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan with what it was made from."""
+
+    table: TideTable
+    forecast: QuantileForecast
+    policy: Policy
+
+
+class Planner:
+    """Plans one service.
+
+    Parameters
+    ----------
+    service, unit : Service, UnitType
+        What is planned, and on what.
+    settings : Settings
+        Planner and retrain settings.
+    store : Store
+        Demand and champions.
+    tables : callable
+        Sizing tables, see `carrying.Tables`.
+    speed : float
+        Clock seconds per real second.
+    settle_s : float
+        A slot may still receive records this long after its end.
+    learnt : mapping
+        What `learnt` returned before a restart.
+
+    Attributes
+    ----------
+    leads : list of float
+        Measured lead times, clock seconds, the newest last.
+    pin : Pin or None
+        Units set by hand.
+    denied_s : float
+        When capacity was refused last, epoch seconds.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        unit: UnitType,
+        settings: Settings,
+        *,
+        store: Store,
+        tables: Tables,
+        speed: float = 1.0,
+        settle_s: float = 0.0,
+        learnt: dict[str, object] | None = None,
+    ) -> None:
+        self.service, self.unit, self.settings = service, unit, settings
+        self.speed, self.settle_s = speed, settle_s
+        kept = learnt or {}
+        self.feed = DemandFeed(service, unit.profile, settings.retrain, store)
+        self.budget = ErrorBudget(service.slo, _days(kept.get("budget")))
+        belief = Belief(settings.planner.believed, _evidence(kept.get("evidence")))
+        self.carrying = Carrying(service, unit, tables, belief)
+        self.leads: list[float] = []
+        self.pin: Pin | None = None
+        self.denied_s = -np.inf
+        self._watches: deque[Watch] = deque()
+        self._stretch: Stretch | None = None
+        self._in_flight: int | None = None
+        self._fed = False
+        self._price: tuple[tuple[int, int, float], float] | None = None
+        self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
+
+    def learnt(self) -> dict[str, object]:
+        """What a restart should not forget."""
+        return {"evidence": list(self.carrying.belief.evidence), "budget": self.budget.days}
+
+    def lead_s(self) -> float:
+        """From the decision to an answering unit: the measured p90, and the tick in between."""
+        return (
+            lead_p90_s(self.leads, self.unit.lead_time_s * self.speed)
+            + self.settings.planner.tick_s
+        )
+
+    def policy(self, now_s: float, price: float | None = None) -> Policy:
+        """The rules in force."""
+        planner = self.settings.planner
+        return Policy(
+            limits=self.service.limits,
+            elasticity=self.service.elasticity,
+            price_s=Policy().price_s if price is None else price,
+            load_factor=self.budget.load_factor(self.feed.day_requests),
+            lead_time_s=self.lead_s(),
+            drain_window_s=planner.drain_window_s,
+            min_billing_s=self.unit.min_billing_s * self.speed,
+            stale_s=planner.stale_s,
+            silent_s=self._silent_s(),
+            horizon_s=planner.horizon_s,
+            timezone=self.service.calendar.timezone,
+            windows=self.service.windows,
+            pin=self.pin if self.pin is not None and now_s < self.pin.until_s else None,
+            denied=now_s - self.denied_s < planner.stale_s,
+        )
+
+    def plan(
+        self, now_s: float, fleet: Fleet | None = None, nowcast_erl: float | None = None
+    ) -> Made:
+        """Make a tide table from what is known.
+
+        Parameters
+        ----------
+        fleet : Fleet or None
+            What runs now; None: as many units as this minute needs.
+        nowcast_erl : float or None
+            Load of this minute, where it broke the band.
+
+        Raises
+        ------
+        ModelError
+            Without a champion.
+        PendingError
+            While the first sizing table is being built.
+        SloInfeasibleError
+            When no number of units keeps the SLO.
+        """
+        feed = self.feed
+        if feed.live is None:
+            feed.reload(now_s)
+        self.carrying.follow(feed.mix, feed.dispersion)
+        forecast = feed.forecast(WEEK_S, now_s, nowcast_erl=nowcast_erl)
+        capacity = self.carrying.capacity(self._most_erl(forecast), self._least_units())
+        if capacity is None:
+            raise PendingError(
+                f"the sizing table of {self.service.name!r} is being built", "wait a few seconds"
+            )
+        policy = self.policy(now_s, self.price_s(capacity, forecast))
+        if fleet is None:
+            present = in_place(tide_table(forecast, capacity, policy, Present(0)))
+        else:
+            paid = paid_s(fleet, policy.min_billing_s, now_s)
+            present = Present(fleet.ready + fleet.warming, paid)
+        table = tide_table(forecast, capacity, policy, present, feed.data_until_s)
+        return Made(table, forecast, policy)
+
+    def price_s(self, capacity: Capacity, forecast: QuantileForecast) -> float:
+        """Unit-seconds that a request outside is worth; kept until table or champion change."""
+        key = (self.feed.model_id, id(capacity), round(self.lead_s() / forecast.slot_s))
+        if self._price is None or self._price[0] != key:
+            day = round(DAY_S / forecast.slot_s)
+            allowed = 1.0 - self.service.slo.attainment
+            price = price_s(
+                capacity, self._rehearsed(), forecast.offered_load_erl, allowed, day,
+                self.service.limits.step_units,
+            )  # fmt: skip
+            self._price = (key, price)
+        return self._price[1]
+
+    def watch(
+        self, records: Sequence[RequestRecord], fleet: Fleet, now_s: float, seconds: float
+    ) -> None:
+        """Learn from the requests of one tick: budget, belief, arrivals.
+
+        Parameters
+        ----------
+        records : sequence of RequestRecord
+            Requests of this service that ended in the tick.
+        seconds : float
+            Since the last tick.
+        """
+        outside, counted = self.budget.add(records, now_s)
+        in_flight = sum(unit.in_flight for unit in fleet.units)
+        grew = 0 if self._in_flight is None else in_flight - self._in_flight
+        self._in_flight = in_flight
+        self._fed = self._fed or bool(records)
+        arrivals = max(len(records) + grew, 0)
+        if seconds > 0:
+            self._watches.append(Watch(seconds, arrivals))
+        self._learn(Stretch(fleet.ready, seconds, arrivals, outside, counted))
+        while len(self._watches) > 1 and self._watched_s() - self._watches[0].seconds >= WINDOW_S:
+            self._watches.popleft()
+
+    def breach_erl(self, forecast: QuantileForecast | None, now_s: float) -> float | None:
+        """Load of the last minute where the band does not allow for it, erlangs; else None."""
+        window_s = self._watched_s()
+        if forecast is None or window_s < min(WINDOW_S, self.settings.planner.tick_s):
+            return None
+        count = sum(each.arrivals for each in self._watches)
+        at = int((now_s - forecast.start_s) // forecast.slot_s)
+        high = forecast.at_level(HIGH_LEVEL)[min(max(at, 0), len(forecast.arrival_rate_rps) - 1)]
+        sample = self.service.log_sample
+        if not breached(count, window_s, float(high) * sample, self.feed.dispersion):
+            return None
+        return self._load_erl(count, window_s)
+
+    def _learn(self, tick: Stretch) -> None:
+        """Hold the table to what its units showed, a few hundred requests at a time."""
+        sofar = self._stretch
+        if sofar is None or sofar.ready != tick.ready:
+            self._stretch = Stretch(tick.ready)  # what ends now was served by another fleet
+            return
+        sofar.seconds += tick.seconds
+        sofar.arrivals += tick.arrivals
+        sofar.outside += tick.outside
+        sofar.counted += tick.counted
+        if sofar.counted >= LEARN_REQUESTS and sofar.seconds > 0:
+            load_erl = self._load_erl(sofar.arrivals, sofar.seconds)
+            self.carrying.learn(sofar.ready, load_erl, sofar.counted, sofar.outside, sofar.seconds)
+            self._stretch = Stretch(tick.ready)
+
+    def _load_erl(self, arrivals: int, seconds: float) -> float:
+        return arrivals / self.service.log_sample / seconds * self.feed.unit_work_s
+
+    def _watched_s(self) -> float:
+        return sum(each.seconds for each in self._watches)
+
+    def _rehearsed(self) -> tuple[FloatArray, FloatArray]:
+        """Verified forecasts of the days before at today's lead; made again with each champion."""
+        slot_s = self.feed.row.slot_s if self.feed.row else DAY_S
+        lead_s = self.lead_s() // slot_s * slot_s
+        key = (self.feed.model_id, lead_s)
+        if self._rehearsal is None or self._rehearsal[0] != key:
+            self._rehearsal = (key, self.feed.rehearse(lead_s))
+        return self._rehearsal[1]
+
+    def _most_erl(self, forecast: QuantileForecast) -> float:
+        return float(forecast.offered_load_erl.max(initial=0.0))
+
+    def _silent_s(self) -> float:
+        """A tier that reports every request is silent sooner than a log that is brought by hand."""
+        stale_s = self.settings.planner.stale_s
+        if not self._fed or self.feed.row is None:
+            return stale_s
+        return min(stale_s, self.settle_s + 2 * self.feed.row.slot_s)
+
+    def _least_units(self) -> int:
+        """Units that must be thinkable: floors and pins."""
+        floors = [each.min_units or 0 for each in self.service.windows]
+        pinned = self.pin.units if self.pin else 0
+        return max(self.service.limits.min_units, pinned, *floors, 1)
+
+
+def in_place(table: TideTable) -> Present:
+    """The fleet that the first slots need: a plan that starts from it is not about its start."""
+    soon = table.slots[: math.ceil(table.lead_time_s / table.slot_s) + 1]
+    return Present(max(max(slot.need_units, slot.hold_units) for slot in soon))
+
+
+def paid_s(fleet: Fleet, min_billing_s: float, now_s: float) -> tuple[float, ...]:
+    """Seconds for which each unit of the fleet is paid anyway."""
+    if min_billing_s <= 0:
+        return ()
+    alive = [unit for unit in fleet.units if unit.state in PRESENT_STATES]
+    return tuple(max(unit.ordered_s + min_billing_s - now_s, 0.0) for unit in alive)
+
+
+def _days(kept: object) -> dict[int, tuple[int, int]]:
+    if not isinstance(kept, dict):
+        return {}
+    return {int(day): (int(pair[0]), int(pair[1])) for day, pair in kept.items()}
+
+
+def _evidence(kept: object) -> tuple[float, ...]:
+    if not isinstance(kept, list) or len(kept) != FACTORS.size:
+        return ()
+    return tuple(float(each) for each in kept)

@@ -1,0 +1,148 @@
+"""Sizing tables beside the daemon: known ones at once, others built by a child of low priority."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+from forecaster.capacity.sizing import Question
+from forecaster.capacity.sizing_table import SizingTable
+from forecaster.domain.errors import ModelError, TidegateError
+from forecaster.wiring.tables import Tables
+
+log = logging.getLogger(__name__)
+NICE = 10
+LIMIT_S = 600.0
+"""A table that takes longer is given up; the one in force serves on."""
+
+
+class BackgroundSizer:
+    """Answers a planner at once: with a table, with None while it is built, or with why there is none.
+
+    Builds one table at a time, each in a process of its own, so that neither ticks nor the API wait.
+
+    Parameters
+    ----------
+    folder : Path
+        Where tables are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tables = Tables(folder)
+        self._wanted: SimpleQueue[tuple[Question, int] | None] = SimpleQueue()
+        self._building: set[str] = set()
+        self._refused: dict[str, TidegateError] = {}
+        self._child: multiprocessing.process.BaseProcess | None = None
+        self._stopped = threading.Event()
+        self._idle = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="sizer", daemon=True)
+        self._thread.start()
+
+    def __call__(self, question: Question, max_units: int) -> SizingTable | None:
+        """The table, or None while it is being built.
+
+        Raises
+        ------
+        TidegateError
+            Why it cannot be built.
+        """
+        key = self._tables.key(question, max_units)
+        if key in self._refused:
+            raise self._refused[key]
+        found = self._tables.known(question, max_units)
+        if found is None and key not in self._building:
+            self._building.add(key)
+            self._wanted.put((question, max_units))
+        return found
+
+    def settle(self, limit_s: float) -> bool:
+        """Wait until nothing is being built; whether that came about in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._building, limit_s)
+
+    def stop(self) -> None:
+        """End a build under way; none starts afterwards."""
+        self._stopped.set()
+        self._wanted.put(None)
+        child = self._child
+        if child is not None and child.is_alive():
+            child.terminate()
+        self._thread.join(5.0)
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            asked = self._wanted.get()
+            if asked is None:
+                return
+            key = self._tables.key(*asked)
+            try:
+                self._build(*asked)
+            except TidegateError as error:
+                log.warning("no sizing table for %s: %s", asked[0].unit.name, error)
+                self._refused[key] = error
+            with self._idle:
+                self._building.discard(key)
+                self._idle.notify_all()
+
+    def _build(self, question: Question, max_units: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe(duplex=False)
+        child = context.Process(
+            target=_child, args=(there, self._folder, question, max_units), daemon=True
+        )
+        child.start()
+        self._child = child
+        there.close()
+        try:
+            if self._stopped.is_set():
+                return
+            if not here.poll(LIMIT_S):
+                raise ModelError(f"sizing took longer than {LIMIT_S:.0f} s", "allow fewer units")
+            answer = here.recv()
+        except EOFError:
+            if self._stopped.is_set():
+                return
+            raise ModelError("the process that sizes died", "see the log") from None
+        finally:
+            child.terminate()
+            child.join()
+            here.close()
+            self._child = None
+        if isinstance(answer, TidegateError):
+            raise answer
+
+
+@contextmanager
+def sizing(home: Path) -> Iterator[BackgroundSizer]:
+    """The background sizer of an installation, stopped at the end."""
+    sizer = BackgroundSizer(home / "tables")
+    try:
+        yield sizer
+    finally:
+        sizer.stop()
+
+
+def _child(
+    answers: multiprocessing.connection.Connection, folder: Path, question: Question, max_units: int
+) -> None:
+    os.nice(NICE)
+    try:
+        Tables(folder).table(question, max_units)
+        answers.send(None)
+    except TidegateError as error:
+        answers.send(error)
+
+
+def now(
+    folder: Path, progress: Callable[[float], None] | None = None
+) -> Callable[[Question, int], SizingTable]:
+    """Tables for a one-shot command: built while it waits."""
+    tables = Tables(folder)
+    return lambda question, max_units: tables.table(question, max_units, progress=progress)
