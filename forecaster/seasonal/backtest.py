@@ -15,8 +15,10 @@ from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.member import Member, SlotArray, slots_per_day
 from forecaster.seasonal.softlog import scale_of, to_z
 
+VERIFIED_SLOTS = 4032
+"""Slots that are forecast out of sample: two weeks of five minutes, four weeks of ten."""
 VERIFIED_DAYS = 28
-"""Most days that are forecast out of sample."""
+"""Days beyond which coarser slots do not go for it."""
 LEARN_DAYS = 2
 """Days that the first of these forecasts learns from."""
 MIN_HISTORY_DAYS = 3.0
@@ -77,7 +79,7 @@ class Verified:
 
 
 def first_slot(slots: int, day: int, service: str = "series") -> int:
-    """First slot to backtest: the last four weeks, but never with less than two days to learn from.
+    """First slot to backtest: the last two to four weeks, but never with less than two days to learn from.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def first_slot(slots: int, day: int, service: str = "series") -> int:
     if slots < MIN_HISTORY_DAYS * day:
         day_s = 86_400.0
         raise TooLittleHistoryError(service, slots / day * day_s, MIN_HISTORY_DAYS * day_s)
-    days = min((slots - LEARN_DAYS * day - 1) // day, VERIFIED_DAYS)
+    days = min((slots - LEARN_DAYS * day - 1) // day, VERIFIED_SLOTS // day, VERIFIED_DAYS)
     return slots - max(days, 1) * day
 
 

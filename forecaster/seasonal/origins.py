@@ -9,7 +9,6 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 from forecaster.seasonal.calendar import Calendar
-from forecaster.seasonal.champion import Calibration
 from forecaster.seasonal.live import LiveFleet
 from forecaster.seasonal.member import DAY_S, slots_per_day
 from forecaster.seasonal.training import Trained, train_together
@@ -43,7 +42,10 @@ class Champions:
             name: [n for n, each in enumerate(self.names) if each == name]
             for name in dict.fromkeys(self.names)
         }
-        self.fleets = {name: _fleet(trained, name) for name in self.columns}
+        self.fleets = {
+            name: LiveFleet.after(trained.calibrations[name], trained.verified[name])
+            for name in self.columns
+        }
 
     def advance(self, Y: FloatArray) -> None:
         """Append slots, float64[k, N]."""
@@ -56,17 +58,6 @@ class Champions:
         for name, columns in self.columns.items():
             found[:, :, columns] = self.fleets[name].quantiles(slots, levels)[:, :, columns]
         return found
-
-
-def _fleet(trained: Trained, champion: str) -> LiveFleet:
-    """The champion on all series: on those of others with the calibration it had there."""
-    verified = trained.verified[champion]
-    final = trained.calibrations[champion]
-    parts = [
-        verdict.calibrated if verdict.champion == champion else final.of(n)
-        for n, verdict in enumerate(trained.verdicts)
-    ]
-    return LiveFleet.after(Calibration.join(parts), verified)
 
 
 def roll_origins(

@@ -17,7 +17,6 @@ from forecaster.seasonal.member import DAY_S, WEEK_S, Member, SlotArray, slots_p
 from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.profile import SlotProfile
 from forecaster.seasonal.ridge import CalendarRidge
-from forecaster.seasonal.softlog import from_z
 
 VERIFIED_DAYS = 14
 POWER = 4.0
@@ -51,16 +50,19 @@ class Pool(Member):
         self.slots_per_day = day = slots_per_day(calendar.slot_s)
         self.learnt_at = Z.shape[0]
         self.seasons = self._suited()
-        paths = np.stack([season.roll(Z, scale, calendar, first, days) for season in self.seasons])
+        paths = []
         for season in self.seasons:
+            paths.append(season.roll(Z, scale, calendar, first, days))
             season.extend_z(Z)
-        error = self._daily_error(paths[:, 0], first)
-        found = np.full(paths.shape[1:], np.nan)
+        error = np.stack([self._daily_error(path[0], first) for path in paths])
+        found = np.full(paths[0].shape, np.nan)
         for fold in range(error.shape[1]):
             weights = pool_weights(error[:, :fold])
             for d in range(min(days, error.shape[1] - fold)):
                 at = slice((fold + d) * day, (fold + d + 1) * day)
-                found[d, at] = np.einsum("mn,mtn->tn", weights, paths[:, d, at])
+                found[d, at] = sum(
+                    weight * path[d, at] for weight, path in zip(weights, paths, strict=True)
+                )
         self.weights = pool_weights(error)
         return found
 
@@ -80,15 +82,13 @@ class Pool(Member):
         seasons = [make() for make in SEASONS]
         return [season for season in seasons if season.suits(self.calendar.slot_s)]
 
-    def _daily_error(self, paths: FloatArray, first: int) -> FloatArray:
-        """Mean absolute error of each season on each day, float64[M, folds, N]; NaN = unknown."""
-        actual = from_z(self.Z[first:], self.scale)
-        error = np.abs(from_z(paths, self.scale) - actual) / self.scale
-        day = self.slots_per_day
-        starts = np.arange(0, error.shape[1], day)
+    def _daily_error(self, path: FloatArray, first: int) -> FloatArray:
+        """Mean absolute error of a season on each day, float64[folds, N]; NaN = unknown."""
+        error = np.abs(np.expm1(path) - np.expm1(self.Z[first:]))
+        starts = np.arange(0, error.shape[0], self.slots_per_day)
         seen = np.isfinite(error)
-        total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=1)
-        count = np.add.reduceat(seen, starts, axis=1, dtype=float)
+        total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=0)
+        count = np.add.reduceat(seen, starts, axis=0, dtype=float)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def _continue(self, slots: SlotArray) -> FloatArray:

@@ -50,7 +50,8 @@ class SlotProfile(Member):
         window = max(int(self.smooth_s / self.calendar.slot_s) | 1, 1)
         total = circular_mean(self.cells.total, window)
         mass = circular_mean(self.cells.mass, window)
-        every = (total.sum(axis=0) + _LEAST * self._level()) / (mass.sum(axis=0) + _LEAST)
+        level = self.cells.total.sum(axis=(0, 1)) / (self.cells.mass.sum(axis=(0, 1)) + 1e-12)
+        every = (total.sum(axis=0) + _LEAST * level) / (mass.sum(axis=0) + _LEAST)
         profiles = np.empty_like(total)
         group = day_group(np.arange(KINDS))
         for g in range(3):

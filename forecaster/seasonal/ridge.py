@@ -52,16 +52,19 @@ class CalendarRidge(Member):
         """Learn the slots that are new; see `Member.extend_z`."""
         self.Z = Z
         self.cells.extend(Z)
-        cells, grid = self.cells, self.cells.grid[:, :, None]
+        cells = self.cells
         at_time = cells.total.sum(axis=0) / np.maximum(cells.mass.sum(axis=0), 1e-9)
-        target = cells.total + (grid - cells.mass) * at_time
-        used = cells.grid.ravel() > 0
-        X, weight = self.features[used], cells.grid.ravel()[used]
-        ridge = self.penalty * np.eye(X.shape[1])
+        ridge = self.penalty * np.eye(self.features.shape[1])
         ridge[0, 0] = 1e-6
-        self.W = np.linalg.solve(
-            (X.T * weight) @ X + ridge, X.T @ target.reshape(used.size, -1)[used]
-        )
+        moment = np.zeros((ridge.shape[0], Z.shape[1]))
+        for kind, weight in enumerate(cells.grid):
+            if not weight.any():
+                continue
+            X = self.features[kind * self.slots_per_day : (kind + 1) * self.slots_per_day]
+            missing = weight[:, None] - cells.mass[kind]
+            ridge += (X.T * weight) @ X
+            moment += X.T @ (cells.total[kind] + missing * at_time)
+        self.W = np.linalg.solve(ridge, moment)
 
     def _continue(self, slots: SlotArray) -> FloatArray:
         if self.Z.shape[0] - self.cells.slots >= self.slots_per_day:

@@ -83,7 +83,7 @@ class Verdict:
         }
 
 
-def choose(verified: Sequence[Verified], final: Sequence[Calibration]) -> list[Verdict]:
+def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calibration]]:
     """Choose, for each series, of the members that stand up to seasonal naive the one with the least loss.
 
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
@@ -98,63 +98,63 @@ def choose(verified: Sequence[Verified], final: Sequence[Calibration]) -> list[V
     ----------
     verified : sequence of Verified
         Backtests of the members, the seasonal naives among them, of the same N series.
-    final : sequence of Calibration
-        What each of them teaches as a whole: what is served.
+
+    Returns
+    -------
+    verdicts : list of Verdict
+        One for each series.
+    calibrations : dict of str to Calibration
+        Of the members that are champion of any of them, on all series.
     """
-    scores = [_score(each, corrected=True) for each in verified]
-    naives = {
-        i: _score(each, corrected=False)
-        for i, each in enumerate(verified)
-        if each.member.name in NAIVE
-    }
-    series = range(verified[0].actual.shape[1])
-    return [
-        _choose(
-            [each[n] for each in scores],
-            {i: each[n] for i, each in naives.items()},
-            n,
-            final,
-        )
-        for n in series
+    scores = {v.member.name: _score(v, corrected=v.member.name not in NAIVE) for v in verified}
+    picks = [
+        _pick({name: of[n] for name, of in scores.items()})
+        for n in range(verified[0].actual.shape[1])
     ]
+    names = {champion for champion, _, _ in picks}
+    calibrations = {v.member.name: calibrate(v) for v in verified if v.member.name in names}
+    verdicts = []
+    for n, (champion, bar, reason) in enumerate(picks):
+        every = tuple(of[n] for of in scores.values())
+        verdicts.append(
+            Verdict(
+                champion=champion,
+                beats_naive=champion not in NAIVE,
+                reason=reason,
+                calibrated=calibrations[champion].of(n),
+                score=scores[champion][n],
+                naive=bar,
+                scores=every,
+            )
+        )
+    return verdicts, calibrations
 
 
-def _choose(
-    scores: list[MemberScore],
-    naives: dict[int, MemberScore],
-    n: int,
-    final: Sequence[Calibration],
-) -> Verdict:
-    best_naive = min(naives, key=lambda i: _worst_if_nan(naives[i].pinball))
-    bar = naives[best_naive]
-    better = [i for i, score in enumerate(scores) if i not in naives and _stands(score, bar)]
-    best = min(
-        better or [i for i in range(len(scores)) if i not in naives] or list(naives),
-        key=lambda i: _worst_if_nan(scores[i].pinball * _handicap(scores[i])),
-    )
-    name = scores[best].member
+def _pick(scores: dict[str, MemberScore]) -> tuple[str, MemberScore, str]:
+    """Champion, the bar it was held to, and why."""
+    bar = min((scores[name] for name in NAIVE if name in scores), key=_loss)
+    rivals = [score for name, score in scores.items() if name not in NAIVE]
+    better = [score for score in rivals if _stands(score, bar)]
     if better:
-        reason = f"{name}: WAPE {scores[best].wape:.3f} against {bar.wape:.3f} of {bar.member}"
-        return Verdict(name, True, reason, final[best].of(n), scores[best], bar, tuple(scores))
-    reason = (
-        f"nobody beats {bar.member} (WAPE {bar.wape:.3f}; best rival {name}"
-        f" {scores[best].wape:.3f}): seasonal naive serves"
-    )
-    return Verdict(
-        bar.member, False, reason, final[best_naive].of(n), scores[best_naive], bar, tuple(scores)
-    )
+        best = min(better, key=_loss)
+        reason = f"{best.member}: WAPE {best.wape:.3f} against {bar.wape:.3f} of {bar.member}"
+        return best.member, bar, reason
+    said = "; no rival" if not rivals else ""
+    if rivals:
+        best = min(rivals, key=_loss)
+        said = f"; best rival {best.member} {best.wape:.3f}"
+    reason = f"nobody beats {bar.member} (WAPE {bar.wape:.3f}{said}): seasonal naive serves"
+    return bar.member, bar, reason
 
 
-def _worst_if_nan(loss: float) -> float:
+def _loss(score: MemberScore) -> float:
+    """Pinball loss; the pool's counts as it is, that of others with a margin."""
+    loss = score.pinball * (1.0 if score.member == "pool" else 1.0 + POOL_MARGIN)
     return loss if np.isfinite(loss) else float("inf")
 
 
 def _stands(score: MemberScore, bar: MemberScore) -> bool:
     return score.pinball < DRAW * bar.pinball and score.wape < DRAW * bar.wape
-
-
-def _handicap(score: MemberScore) -> float:
-    return 1.0 if score.member == "pool" else 1.0 + POOL_MARGIN
 
 
 def _score(verified: Verified, corrected: bool) -> list[MemberScore]:

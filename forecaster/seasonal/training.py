@@ -11,7 +11,7 @@ from forecaster.domain.demand import DemandSeries, FloatArray
 from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.backtest import Verified, backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
-from forecaster.seasonal.champion import Calibration, calibrate
+from forecaster.seasonal.champion import Calibration
 from forecaster.seasonal.member import slots_per_day
 from forecaster.seasonal.names import NAIVE
 from forecaster.seasonal.selection import Verdict, choose
@@ -72,7 +72,7 @@ class Trained:
     verified : dict of str to Verified
         The backtest of each member, by its name.
     calibrations : dict of str to Calibration
-        What it taught, by the member's name.
+        What those of the members taught that are champion of any series, by name.
     """
 
     verdicts: list[Verdict]
@@ -95,7 +95,5 @@ def train_together(
     for member in dict.fromkeys([*NAIVE, *members]):
         on_member(member)
         verified[member] = backtest(member, known, calendar, mask, first)
-    calibrations = {member: calibrate(each) for member, each in verified.items()}
-    return Trained(
-        choose(list(verified.values()), list(calibrations.values())), verified, calibrations
-    )
+    verdicts, calibrations = choose(list(verified.values()))
+    return Trained(verdicts, verified, calibrations)
