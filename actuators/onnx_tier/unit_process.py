@@ -83,7 +83,7 @@ def _load(link: BlockingLink, unit_type: UnitType, path: Path, in_stages: bool) 
 
 
 class _Loop:
-    """Reads the socket between steps, rests after each step, beats its heart throughout."""
+    """Reads the socket between steps, makes each last what it should, beats its heart throughout."""
 
     def __init__(
         self, link: BlockingLink, work: UnitWork, unit_type: UnitType, second: SecondStage | None
@@ -91,13 +91,15 @@ class _Loop:
         self._link = link
         self._work = work
         self._second = second
-        # On a CPU this is what a fraction of a device is on a GPU: after c seconds of work the unit
-        # rests c * (1 / share - 1), so that neighbours on one machine keep their capacity apart.
-        # Processor time counts, not time on the wall: a busy machine must not be paid for twice.
+        # On a CPU this is what a fraction of a device is on a GPU: a step of c seconds of work lasts
+        # c / share, and what it made is sent at its end, so that neighbours on one machine keep their
+        # capacity apart and latency is that of the smaller unit. Processor time counts, not time on
+        # the wall: a busy machine must not be paid for twice.
         self._rest_ratio = (1.0 / unit_type.compute_share - 1.0) / unit_type.threads
         self._warmed_up = False
         self._answered = False
         self._rest_until_s = 0.0
+        self._unsent: list[Frame] = []
         self._beat_due_s = 0.0
         self._stopping = False
 
@@ -108,15 +110,14 @@ class _Loop:
                 self._take_second_stage(self._second)
             for frame in self._link.receive(self._idle_s()):
                 self._take(frame)
-            if self._work.has_work and not self._idle_s():
-                self._step()
+            if self._idle_s() == 0.0:
+                self._go_on()
 
     def _idle_s(self) -> float | None:
         """Seconds to listen before the next step; None while there is nothing to do."""
-        if not self._work.has_work:
-            return None
-        rest_s = self._rest_until_s - time.monotonic() if self._rest_ratio else 0.0
-        return max(0.0, min(max(rest_s, self._work.hold_s()), HEARTBEAT_S))
+        if self._unsent:
+            return max(0.0, min(self._rest_until_s - time.monotonic(), HEARTBEAT_S))
+        return min(self._work.hold_s(), HEARTBEAT_S) if self._work.has_work else None
 
     def _take_second_stage(self, second: SecondStage) -> None:
         if self._answered:
@@ -136,16 +137,19 @@ class _Loop:
         if refusal := self._work.accept(header, body):
             self._link.send(*refusal)
 
-    def _step(self) -> None:
-        self._answered = True
-        if not self._rest_ratio or not self._warmed_up:
+    def _go_on(self) -> None:
+        """End the step that rested, or make the next one."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            self._link.send_all(unsent)
+        elif not self._rest_ratio or not self._warmed_up:
+            self._answered = True
             self._link.send_all(self._work.step())
-            return
-        started_s = time.process_time()
-        frames = self._work.step()
-        compute_s = time.process_time() - started_s
-        self._link.send_all(frames)
-        self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
+        else:
+            started_s = time.process_time()
+            self._unsent = self._work.step() or [({"t": "beat"}, b"")]
+            compute_s = time.process_time() - started_s
+            self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
 
     def _beat(self) -> None:
         now_s = time.monotonic()
