@@ -4,17 +4,18 @@ Generative: ``step = alpha*[b > 0] + beta*b + kappa*ctx + delta*reads + gamma*p 
 non-negative least squares on the medians of relative time: the engine reads each prompt in a pass of
 its own. Classic: the median latency of each batch size. Both are divided by
 the unit type's `compute_share`, since a unit rests in proportion to its work; and both are measured
-with those rests, since a step that finds its caches cold takes up to 2.5 times as long.
+with those rests, since a step that finds its caches cold takes up to 2.5 times as long. Where a unit has
+a share of a core, processor time counts here as it does there: a busy machine is not paid for twice.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ from actuators.onnx_tier.session import check_model, open_session, signature_of
 from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
+
+T = TypeVar("T")
 
 _DECODED = 12
 _CONTEXT_CELL = 64
@@ -85,17 +88,35 @@ def measure(
     """
     check_model(model_path)
     session = open_session(model_path, unit_type.provider, unit_type.threads)
+    watch = _Watch(unit_type.compute_share, unit_type.threads)
     if isinstance(unit_type.profile, GenerativeProfile):
-        return _measure_generative(session, unit_type.profile, unit_type.compute_share, budget_s)
-    return _measure_classic(session, unit_type.profile, unit_type.compute_share, budget_s, shapes)
+        return _measure_generative(session, unit_type.profile, watch, budget_s)
+    return _measure_classic(session, unit_type.profile, watch, budget_s, shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Times steps as a unit of this share takes them, before they are stretched; rests as it does."""
+
+    share: float
+    threads: int
+
+    def take(self, step: Callable[[], T]) -> tuple[T, float]:
+        """Make one step; return what it gave and its seconds."""
+        began_s, spent_s = time.perf_counter(), time.process_time()
+        result = step()
+        seconds = time.perf_counter() - began_s
+        if self.share < 1.0:
+            seconds = (time.process_time() - spent_s) / self.threads
+            time.sleep(min(_REST_MAX_S, seconds * (1.0 / self.share - 1.0)))
+        return result, seconds
 
 
 def _measure_generative(
-    session: Any, limits: GenerativeProfile, share: float, budget_s: float
+    session: Any, limits: GenerativeProfile, watch: _Watch, budget_s: float
 ) -> Measurement:
     engine = GenerateEngine(session, limits, prefix_share=0.0)
-    rest_ratio = 1.0 / share - 1.0
-    _run(engine, 1, min(8, engine.row_tokens - _DECODED), rest_ratio)
+    _run(engine, 1, min(8, engine.row_tokens - _DECODED), watch)
     steps: list[Step] = []
     deadline_s = time.monotonic() + budget_s
     rounds = 0
@@ -103,15 +124,13 @@ def _measure_generative(
         for number, (rows, prompt) in enumerate(_scenarios(limits, engine.row_tokens)):
             if (rounds or number >= _FIRST_SCENARIOS) and time.monotonic() > deadline_s:
                 break
-            engine.steps.clear()
-            _run(engine, rows, prompt, rest_ratio)
-            steps += engine.steps
+            steps += _run(engine, rows, prompt, watch)
         rounds += 1
     cells, seconds = _medians(steps)
     coefficients = fit_step_time(cells, seconds)
     predicted = _design(cells) @ coefficients
     alpha_s, beta_s, kappa_s, delta_s, gamma_s, gamma2_s = (
-        float(each) / share for each in coefficients
+        float(each) / watch.share for each in coefficients
     )
     profile = replace(
         limits,
@@ -169,13 +188,15 @@ def _scenarios(limits: GenerativeProfile, row_tokens: int) -> Iterator[tuple[int
         yield min(rows, fitting), min(prompt, limits.kv_tokens - _DECODED)
 
 
-def _run(engine: GenerateEngine, rows: int, prompt: int, rest_ratio: float) -> None:
+def _run(engine: GenerateEngine, rows: int, prompt: int, watch: _Watch) -> list[Step]:
     tokens = np.full(prompt, 65, np.int64)
     for number in range(rows):
         engine.submit(GenerateRequest(number, tokens, _DECODED))
+    steps: list[Step] = []
     while engine.has_work:
-        engine.step()
-        time.sleep(min(_REST_MAX_S, engine.steps[-1].seconds * rest_ratio))
+        _, seconds = watch.take(engine.step)
+        steps.append(replace(engine.steps[-1], seconds=seconds))
+    return steps
 
 
 def _medians(steps: list[Step]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -192,7 +213,7 @@ def _medians(steps: list[Step]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def _measure_classic(
-    session: Any, limits: ClassicProfile, share: float, budget_s: float, shapes: Shapes | None
+    session: Any, limits: ClassicProfile, watch: _Watch, budget_s: float, shapes: Shapes | None
 ) -> Measurement:
     engine = ClassicEngine(session, replace(limits, batch_delay_s=0.0))
     signature = signature_of(session)
@@ -203,33 +224,34 @@ def _measure_classic(
     samples, scv = 0, limits.service_time_scv
     for size in sizes:
         sample = sample_inputs(signature, size, shapes)
-        times = _time_passes(engine, sample, each_s, 1.0 / share - 1.0)
+        times = _time_passes(engine, sample, each_s, watch)
         samples += times.size
         if size == 1:
             scv = _scv(times)
         # A larger batch is never faster: what says so is noise.
-        latest = max(float(np.median(times)) / share, curve[-1][1] if curve else 0.0)
+        latest = max(float(np.median(times)) / watch.share, curve[-1][1] if curve else 0.0)
         curve.append((size, latest))
     profile = replace(limits, batch_latency_s=tuple(curve), service_time_scv=scv)
     return Measurement(profile, 0.0, samples)
 
 
 def _time_passes(
-    engine: ClassicEngine, inputs: list[tuple[str, Tensor]], budget_s: float, rest_ratio: float
+    engine: ClassicEngine, inputs: list[tuple[str, Tensor]], budget_s: float, watch: _Watch
 ) -> npt.NDArray[np.float64]:
-    engine.passes.clear()
+    times: list[float] = []
     deadline_s = time.monotonic() + budget_s
-    while len(engine.passes) < 4 or time.monotonic() < deadline_s:
+    while len(times) < 4 or time.monotonic() < deadline_s:
         engine.submit(InferRequest(0, inputs))
-        answer = engine.step()[0]
+        answers, seconds = watch.take(engine.step)
+        answer = answers[0]
         if answer.error:
             raise ModelError(
                 f"the model refuses a sample request: {answer.error}",
                 "check that its unit type has the right kind",
             )
-        time.sleep(min(_REST_MAX_S, engine.passes[-1].seconds * rest_ratio))
+        times.append(seconds)
     # The first pass of a batch size pays for its memory.
-    return np.array([each.seconds for each in engine.passes][1:], np.float64)
+    return np.array(times[1:], np.float64)
 
 
 def _scv(times: npt.NDArray[np.float64]) -> float:
