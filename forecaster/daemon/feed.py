@@ -171,6 +171,10 @@ class DemandFeed:
         slots = max(round(horizon_s / live.slot_s), 1)
         found = live.forecast(slots, levels, made_s)
         rates = found.arrival_rate_rps
+        if nowcast_erl is not None:  # the slot under way is part of the plan
+            now = np.full((1, rates.shape[1]), nowcast_erl / work_s)
+            rates = np.concatenate([now, rates[:-1]])
+            found = replace(found, start_s=found.start_s - found.slot_s)
         if highest_rps > 0:
             rates = np.minimum(rates, SEEN_MOST * highest_rps)
         if self.profile is None:

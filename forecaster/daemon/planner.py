@@ -128,11 +128,8 @@ class Planner:
         return {"evidence": list(self.carrying.belief.evidence), "budget": self.budget.days}
 
     def lead_s(self) -> float:
-        """From the decision to an answering unit: the measured p90, and the tick in between."""
-        return (
-            lead_p90_s(self.leads, self.unit.lead_time_s * self.speed)
-            + self.settings.planner.tick_s
-        )
+        """From an order to an answering unit, the measured p90, clock seconds."""
+        return lead_p90_s(self.leads, self.unit.lead_time_s * self.speed)
 
     def policy(self, now_s: float, price: float | None = None) -> Policy:
         """The rules in force."""
@@ -143,6 +140,7 @@ class Planner:
             price_s=Policy().price_s if price is None else price,
             load_factor=self.budget.load_factor(self.feed.day_requests),
             lead_time_s=self.lead_s(),
+            tick_s=planner.tick_s,
             drain_window_s=planner.drain_window_s,
             min_billing_s=self.unit.min_billing_s * self.speed,
             stale_s=planner.stale_s,

@@ -43,7 +43,7 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
             Reason.NO_FORECAST,
             f"hold {supply}: the plan is {age:.0f} min old",
         )
-    due = peak_slot(table, now_s, now_s + policy.lead_time_s)
+    due = peak_slot(table, now_s, now_s + policy.due_s)
     # units that hang still hold their GPUs: never more alive than the ceiling
     missing = min(due.hold_units - supply, policy.limits.max_units - supply - slow)
     if missing > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from forecaster.domain.demand import SLOT_S
 from forecaster.domain.service import Limits, Pin, Window
 
 CHURN_S = 300.0
@@ -26,8 +27,10 @@ class Policy:
         Times the forecast load that is planned for, see `planning.budget`.
     lead_time_s : float
         Measured 90th percentile of order-to-ready.
+    tick_s : float
+        From this decision to the next: what is needed before an order of then is ready, is ordered now.
     drain_window_s : float
-        A unit is given back only if the next `lead_time_s + drain_window_s` do not need it.
+        A unit is given back only if the next `due_s + drain_window_s` do not need it.
     churn_s : float
         Unit-seconds that one order is thought to cost beside the warm-up.
     min_billing_s : float
@@ -53,6 +56,7 @@ class Policy:
     price_s: float = 3600.0
     load_factor: float = 1.0
     lead_time_s: float = 60.0
+    tick_s: float = 60.0
     drain_window_s: float = 300.0
     churn_s: float = CHURN_S
     min_billing_s: float = 0.0
@@ -65,9 +69,14 @@ class Policy:
     denied: bool = False
 
     @property
+    def due_s(self) -> float:
+        """How far ahead an order looks, seconds: at least one slot beyond the lead."""
+        return self.lead_time_s + max(self.tick_s, SLOT_S)
+
+    @property
     def window_s(self) -> float:
         """How far ahead a scale-in looks, seconds."""
-        return self.lead_time_s + self.drain_window_s
+        return self.due_s + self.drain_window_s
 
     @property
     def slow_s(self) -> float:

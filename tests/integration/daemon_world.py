@@ -195,5 +195,5 @@ def world(store: Store, home: Path, at_h: float = 0.0, **service: Any) -> World:
     clock = HandClock(START_S + at_h * 3600)
     if at_h:
         store.append_tier_requests(records(between(sample(), START_S, clock.now), "morning"))
-    tier = DryRunActuator(clock, [CHAT], lead_time_s=LEAD_S, drain_time_s=30.0, max_units_total=10)
+    tier = DryRunActuator(clock, [CHAT], lead_time_s=LEAD_S, drain_time_s=30.0, max_units_total=20)
     return World(store, home, clock, tier, settings(**service))

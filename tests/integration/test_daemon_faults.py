@@ -14,8 +14,18 @@ from forecaster.daemon.floor import floor_table
 from forecaster.domain.errors import StoreUnavailableError
 from forecaster.domain.plan import Verb
 from forecaster.planning.journal import decision_to_dict, replay_decision
+from forecaster.replay.sample import between
 from forecaster.store import EmbeddedServer, Store
-from tests.integration.daemon_world import CHAT, LEAD_S, START_S, World, learn, world
+from tests.integration.daemon_world import (
+    CHAT,
+    LEAD_S,
+    START_S,
+    World,
+    learn,
+    records,
+    sample,
+    world,
+)
 
 LEARNED = "tidegate_learned"
 NUMBERS = count(1)
@@ -235,7 +245,9 @@ def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
     assert "no plan yet: the present fleet is held" in new.note
     assert "no new plan: service 'chat' has no champion; run `tidegate retrain chat`" in new.note
     (row,) = [r for r in store.decisions(CHAT, 10) if r.inputs["kind"] == "tick"]
-    again = replay_decision(row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s), row.at_s))
+    again = replay_decision(
+        row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s), row.at_s)
+    )
     assert decision_to_dict(again) | {"note": ""} == dict(row.output)
     assert new.board.service(CHAT)["hold_units"] is None
     assert new.board.explain(CHAT, None)["why"].startswith("pre-warm 2: the floor is 2")
@@ -272,3 +284,41 @@ def test_one_service_with_a_defect_does_not_stop_the_others(
     assert afternoon.daemon.ticks == ticks + 1
     assert "defect: ZeroDivisionError" in afternoon.note
     assert "Traceback" in caplog.text
+
+
+def test_a_crowd_beyond_the_band_is_planned_for_within_a_tick(
+    learned_store: Store, tmp_path: Path
+) -> None:
+    """Nobody waits for the slot to close and the next plan: the guard sees arrivals, not forecasts."""
+    afternoon = world(learned_store, tmp_path, at_h=13.5, max_units=16)
+    afternoon.overload = False
+    for _ in afternoon.steps(4):
+        pass
+    before, table = afternoon.supply, afternoon.pilot.state.table
+    began = afternoon.clock.now
+    crowd = between(sample(), began, began + 300.0)
+    for _ in range(2):  # on top of the usual requests
+        for record in records(crowd):
+            afternoon.tier.push_request(record)
+    afternoon.step()
+    assert afternoon.pilot.state.table is not table
+    decision = afternoon.pilot.state.decision
+    assert decision is not None
+    assert (decision.verb, decision.at_s) == (Verb.PREWARM, afternoon.clock.now)
+    assert afternoon.supply > before
+    plans = [r for r in afternoon.store.decisions(CHAT, 50) if r.inputs["kind"] == "plan"]
+    assert plans[0].inputs["nowcast_erl"] > 0
+    assert plans[1].inputs["nowcast_erl"] is None
+
+
+def test_what_was_learnt_survives_a_crash(afternoon: World) -> None:
+    afternoon.last_plan_s = -1e18
+    afternoon.step()
+    planner = afternoon.pilot.planner
+    assert planner.carrying.belief.evidence
+    assert planner.budget.days
+    kept = afternoon.spool.last_learnt(CHAT)
+    afternoon.restart()
+    again = afternoon.pilot.planner
+    assert list(again.carrying.belief.evidence) == kept["evidence"]
+    assert {str(day): list(spent) for day, spent in again.budget.days.items()} == kept["budget"]

@@ -17,7 +17,7 @@ UNITS = sharp(7.0, 45)
 rates = st.lists(st.floats(0, 300), min_size=3, max_size=60)
 policies = st.builds(
     lambda low, span, step, e, lead, drain: Policy(
-        Limits(low * step, (low + span) * step, step), e, 100.0, 1.0, lead, drain
+        Limits(low * step, (low + span) * step, step), e, 100.0, 1.0, lead, 60.0, drain
     ),
     st.integers(0, 3), st.integers(1, 12), st.integers(1, 3), st.floats(0, 1),
     st.floats(1, 900), st.floats(0, 1800),

@@ -186,11 +186,11 @@ def test_a_plan_begins_when_it_is_made() -> None:
 
 
 def test_a_morning() -> None:
-    """Ordered one lead before the load: minute 6 hold, minute 7 pre-warm, minute 8 hold while it warms."""
+    """Ordered a lead and a tick before the load: minute 5 hold, minute 6 pre-warm, then it warms."""
     table = plan([*steady(1, 10), *steady(2)], present=1)
     at = lambda minute, fl: decide(table, fl, POLICY, NOW + 60 * minute)  # noqa: E731
-    assert at(6, fleet(1)).verb is Verb.HOLD
-    order = at(7, fleet(1))
+    assert at(5, fleet(1)).verb is Verb.HOLD
+    order = at(6, fleet(1))
     assert (order.verb, order.units, order.target_units) == (Verb.PREWARM, 1, 2)
     assert order.needed_s == NOW + 600
     assert "1 ready, 0 warming" in order.explanation
