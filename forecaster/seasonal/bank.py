@@ -16,9 +16,10 @@ def residual_bank(residual: FloatArray, slot_s: float) -> FloatArray:
 
     Missing residuals carry the last mean forward.
     """
-    bank = np.empty((residual.shape[0], len(HALF_LIVES_S), residual.shape[1]))
-    state = np.zeros(bank.shape[1:])
-    gains = _gains(slot_s)
+    shape = (residual.shape[0], len(HALF_LIVES_S), residual.shape[1])
+    bank = np.empty(shape, residual.dtype)
+    state = np.zeros(shape[1:], residual.dtype)
+    gains = np.asarray(_gains(slot_s), residual.dtype)
     for t, value in enumerate(residual):
         state = _advanced(state, value, gains)
         bank[t] = state

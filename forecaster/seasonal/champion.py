@@ -25,7 +25,9 @@ from forecaster.seasonal.spread import fit_spread, spread_at
 
 LEADS_S = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 172800)
 """Leads at which the correction and the quantiles are learnt, seconds."""
-CALIBRATION_HALF_LIFE_DAYS = 4.0
+HALF_LIFE_DAYS, HALF_LIFE_DAY_AHEAD_DAYS = 4.0, 14.0
+"""Age at which an error weighs half: at short leads, and at a day or more. Long leads have fewer
+independent errors, and remember longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,9 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
         level = from_z(centre, np.array(1.0))
         spreads.append(fit_spread(error, level))
         age_days = (slots - 1 - lead - origins) * verified.slot_s / DAY_S
-        recent = 0.5 ** (age_days / CALIBRATION_HALF_LIFE_DAYS)
+        ahead = min(lead * verified.slot_s / DAY_S, 1.0)
+        half_life = HALF_LIFE_DAYS + ahead * (HALF_LIFE_DAY_AHEAD_DAYS - HALF_LIFE_DAYS)
+        recent = 0.5 ** (age_days / half_life)
         rows.append(conformal_quantiles(error / spread_at(spreads[-1], level), recent))
     return Calibration(
         verified.member.name,

@@ -26,7 +26,7 @@ of long leads overlap, and say less than they are many."""
 USUAL_SIZES = 4.0
 """In the fit, errors count as no larger than this many times the usual one."""
 BLEND_HALF_LIFE_DAYS = 3.0
-BLEND_POWER = 10.0
+BLEND_POWER = 8.0
 """Blend weights are (least error / error) to this power."""
 LAST_MOST_S = 28_800.0
 """The last value has no say beyond this lead: a day ahead it is yesterday's, an hour less it is not."""

@@ -113,11 +113,8 @@ class LiveFleet:
             self.taught += block.shape[0]
             done += block.shape[0]
             if self.known >= self.day:
-                self._serve(self._refitted())
-
-    def _refitted(self) -> Member:
-        member = registry.make(self.calibration.member)
-        return member.fit_z(self.member.Z, self.calibration.scale, self.member.calendar)
+                self.member.extend_z(self.member.Z)
+                self._serve(self.member)
 
     def _season(self, ahead: SlotArray) -> FloatArray:
         """Season `ahead` slots after the last fit, cached: a fitted season does not change."""

@@ -111,7 +111,7 @@ class Member(ABC):
         """
         T, N = Z.shape
         day = slots_per_day(calendar.slot_s)
-        found = np.full((days, T - first, N), np.nan)
+        found = np.full((days, T - first, N), np.nan, Z.dtype)
         for fold, start in enumerate(range(first, T, day)):
             if fold == 0:
                 self.fit_z(Z[:start], scale, calendar)

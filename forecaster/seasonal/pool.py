@@ -54,8 +54,8 @@ class Pool(Member):
         for season in self.seasons:
             paths.append(season.roll(Z, scale, calendar, first, days))
             season.extend_z(Z)
-        error = np.stack([self._daily_error(path[0], first) for path in paths])
-        found = np.full(paths[0].shape, np.nan)
+        error = np.stack([self._daily_error(path[0], Z[first:]) for path in paths])
+        found = np.full_like(paths[0], np.nan)
         for fold in range(error.shape[1]):
             weights = pool_weights(error[:, :fold])
             for d in range(min(days, error.shape[1] - fold)):
@@ -63,8 +63,21 @@ class Pool(Member):
                 found[d, at] = sum(
                     weight * path[d, at] for weight, path in zip(weights, paths, strict=True)
                 )
-        self.weights = pool_weights(error)
+        self.error, self.weights = error, pool_weights(error)
         return found
+
+    def extend_z(self, Z: FloatArray) -> None:
+        """Verify the days that are new, learn them, and weigh anew; see `Member.extend_z`."""
+        self.Z, day = Z, self.slots_per_day
+        while Z.shape[0] - self.learnt_at >= day:
+            first, end = self.learnt_at, self.learnt_at + day
+            ahead = range(1, day + 1)
+            fresh = [self._daily_error(season.path(ahead), Z[first:end]) for season in self.seasons]
+            self.error = np.concatenate([self.error, np.stack(fresh)], axis=1)[:, -VERIFIED_DAYS:]
+            for season in self.seasons:
+                season.extend_z(Z[:end])
+            self.learnt_at = end
+        self.weights = pool_weights(self.error)
 
     def _learn(self) -> None:
         T, day = self.Z.shape[0], self.slots_per_day
@@ -76,15 +89,16 @@ class Pool(Member):
         self.seasons = [
             season.fit_z(self.Z, self.scale, self.calendar) for season in self._suited()
         ]
-        self.weights = np.full((len(self.seasons), self.Z.shape[1]), 1 / len(self.seasons))
+        self.error = np.zeros((len(self.seasons), 0, self.Z.shape[1]))
+        self.weights = pool_weights(self.error)
 
     def _suited(self) -> list[Member]:
         seasons = [make() for make in SEASONS]
         return [season for season in seasons if season.suits(self.calendar.slot_s)]
 
-    def _daily_error(self, path: FloatArray, first: int) -> FloatArray:
+    def _daily_error(self, path: FloatArray, actual: FloatArray) -> FloatArray:
         """Mean absolute error of a season on each day, float64[folds, N]; NaN = unknown."""
-        error = np.abs(np.expm1(path) - np.expm1(self.Z[first:]))
+        error = np.abs(np.expm1(path) - np.expm1(actual))
         starts = np.arange(0, error.shape[0], self.slots_per_day)
         seen = np.isfinite(error)
         total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=0)
@@ -93,7 +107,7 @@ class Pool(Member):
 
     def _continue(self, slots: SlotArray) -> FloatArray:
         if self.Z.shape[0] - self.learnt_at >= self.slots_per_day:
-            self._learn()
+            self.extend_z(self.Z)
         ahead = (slots - self.learnt_at + 1).tolist()
         total = np.zeros((slots.size, self.Z.shape[1]))
         for weight, season in zip(self.weights, self.seasons, strict=True):

@@ -28,8 +28,10 @@ SCORED_SHARE = 0.2
 POOL_MARGIN = 0.15
 """Who is to take the place of the pool must have this much less loss."""
 
-DRAW = 1.05
+DRAW = 1.2
 """Within this of seasonal naive is a draw on a fifth of the history: it goes to who goes on learning."""
+WAPE_MARGIN = 1.02
+"""A median may be this much worse than seasonal naive's where the whole distribution is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Verdict:
     champion : str
         The member that serves from now on.
     beats_naive : bool
-        Whether it was crowned; False = seasonal naive serves, corrected, and the reason says why.
+        Whether it did, on the last fifth of the history; False = the reason says what serves and why.
     naive : MemberScore
         The better seasonal naive, uncorrected.
     """
@@ -89,10 +91,10 @@ def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calib
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
     their errors, and to choose one of them by a hair is to choose noise.
 
-    The gate asks for no more pinball loss (what capacity is bought by) and no more WAPE than the
-    better of yesterday and last week as they are, on the last fifth of the history (what was
-    verified before it calibrated). Where nobody passes it, that naive serves, corrected at short
-    leads by what it missed.
+    The gate asks for less pinball loss (what capacity is bought by) than the better of yesterday and
+    last week as they are, and no more WAPE, on the last fifth of the history (what was verified
+    before it calibrated). Where naive is clearly better than everybody, it serves itself, corrected
+    at short leads by what it missed; in between it is a draw, and the verdict says so.
 
     Parameters
     ----------
@@ -119,7 +121,7 @@ def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calib
         verdicts.append(
             Verdict(
                 champion=champion,
-                beats_naive=champion not in NAIVE,
+                beats_naive=champion not in NAIVE and _beats(scores[champion][n], bar),
                 reason=reason,
                 calibrated=calibrations[champion].of(n),
                 score=scores[champion][n],
@@ -138,7 +140,7 @@ def _pick(scores: dict[str, MemberScore]) -> tuple[str, MemberScore, str]:
     if better:
         best = min(better, key=_loss)
         reason = f"{best.member}: WAPE {best.wape:.3f} against {bar.wape:.3f} of {bar.member}"
-        return best.member, bar, reason
+        return best.member, bar, reason if _beats(best, bar) else f"{reason}: a draw"
     said = "; no rival" if not rivals else ""
     if rivals:
         best = min(rivals, key=_loss)
@@ -151,6 +153,10 @@ def _loss(score: MemberScore) -> float:
     """Pinball loss; the pool's counts as it is, that of others with a margin."""
     loss = score.pinball * (1.0 if score.member == "pool" else 1.0 + POOL_MARGIN)
     return loss if np.isfinite(loss) else float("inf")
+
+
+def _beats(score: MemberScore, bar: MemberScore) -> bool:
+    return score.pinball < bar.pinball and score.wape < WAPE_MARGIN * bar.wape
 
 
 def _stands(score: MemberScore, bar: MemberScore) -> bool:
