@@ -60,9 +60,13 @@ def run_command(
             session = stack.enter_context(make(settings, say))
             running = stack.enter_context(
                 start(
-                    session.settings, session.place, session.store, session.units, session.about,
+                    session.settings,
+                    session.place,
+                    session.store,
+                    session.units,
+                    session.about,
                     session.sizer,
-                )  # fmt: skip
+                )
             )
             os.nice(BEHIND_UNITS)
             session.begin(stack, running)

@@ -12,6 +12,7 @@ from forecaster.capacity.answer import answered
 from forecaster.capacity.sizing import Question, Sizing, size
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, make_table
+from forecaster.cli.size_mix import size_mix, wishes
 from forecaster.config import load_settings, load_unit_type
 from forecaster.config.load import state_home
 from forecaster.domain.demand import TokenMix
@@ -23,7 +24,12 @@ from forecaster.wiring.tables import tables_in
 @app.command("size")
 def size_command(
     rate: Annotated[float, typer.Option(help="arrival rate, requests/s")],
-    unit: Annotated[str, typer.Option(help="unit type: a folder under `models`")],
+    unit: Annotated[
+        list[str],
+        typer.Option(
+            help="unit type: a folder under `models`; several, NAME or NAME:MOST, for the cheapest mix"
+        ),
+    ],
     prompt_tokens: Annotated[float, typer.Option(help="mean prompt tokens")] = 0.0,
     output_tokens: Annotated[float, typer.Option(help="mean generated tokens")] = 0.0,
     token_scv: Annotated[
@@ -48,6 +54,9 @@ def size_command(
 
     Example: `tidegate size --rate 20 --prompt-tokens 1000 --output-tokens 200
     --unit llama70b-h100x8 --ttft-p99 2 --tpot-p99 0.08`
+
+    Several types: `--unit large:4 --unit small` finds the cheapest units of both, the load split over
+    them by what they carry.
     """
     _check(rate, prompt_tokens, output_tokens, token_scv, dispersion, attainment)
     for key, bound in (
@@ -58,7 +67,10 @@ def size_command(
         if bound is not None and not 0 < bound < float("inf"):
             raise SettingError(f"--{key}", bound, "a finite number of seconds above 0")
     settings = load_settings(config)
-    unit_type = load_unit_type(settings.models, unit)
+    wanted = wishes(unit)
+    if formula and len(wanted) > 1:
+        raise SettingError("--formula", len(wanted), "one unit type", "leave out --formula")
+    unit_type = load_unit_type(settings.models, wanted[0].name)
     if unit_type.generative and (prompt_tokens <= 0 or output_tokens <= 0):
         key, value = (
             ("--prompt-tokens", prompt_tokens)
@@ -66,7 +78,10 @@ def size_command(
             else ("--output-tokens", output_tokens)
         )
         raise SettingError(
-            key, value, f"above 0 for the generative unit {unit!r}", "give the mean of your log"
+            key,
+            value,
+            f"above 0 for the generative unit {unit_type.name!r}",
+            "give the mean of your log",
         )
     question = Question(
         unit_type,
@@ -74,6 +89,9 @@ def size_command(
         TokenMix.of(prompt_tokens, output_tokens, token_scv),
         dispersion,
     )
+    if len(wanted) > 1:
+        size_mix(question, wanted, rate, settings.models, tables_in(state_home(settings)), form)
+        return
     try:
         if formula:
             answer = size(question, rate)

@@ -125,3 +125,39 @@ def test_real_traces_beat_seasonal_naive(cli: Runner, traces: Path, name: str) -
     plan = cli("plan", service, "--unit", "llama70b-h100x8", "--ttft-p99", 3, "--tpot-p99", 0.15,
                "--rate-scale", 60, "--max-units", 64, "--format", "json").json  # fmt: skip
     assert len(plan["slots"]) == 1440
+
+
+def test_size_finds_the_cheapest_mix_of_unit_types(
+    cli: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large unit is cheaper by the request; the rest of the load does not fill another one."""
+    large = Path("models/llama70b-h100x8/unit.toml").read_text()
+    for name, text in (
+        ("large", large),
+        ("small", large.replace("max_batch = 128", "max_batch = 16").replace("= 98.0", "= 30.0")),
+        ("slow", large.replace("alpha_s = 0.0298", "alpha_s = 0.9")),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "unit.toml").write_text(text)
+    monkeypatch.setenv("TIDEGATE_MODELS", str(tmp_path))
+    common = ("--rate", 18, "--prompt-tokens", 1000, "--output-tokens", 200, "--ttft-p99", 2,
+              "--tpot-p99", 0.1)  # fmt: skip
+    units = ("--unit", "large:8", "--unit", "small:4", "--unit", "slow")
+    found = cli("size", *common, *units, "--format", "json")
+    assert found.code == 0, found.err
+    mix, alone = {each["unit"]: each for each in found.json["mix"]}, found.json["alone"]
+    assert found.json["price_per_hour"] <= alone["large"]["price_per_hour"]
+    assert mix["large"]["units"] >= 1
+    assert alone["small"] is None
+    assert found.json["capacity_rps"] >= 18
+    assert sum(each["share"] for each in found.json["mix"]) == pytest.approx(1.0)
+    assert "is infeasible" in found.json["infeasible"]["slow"]
+    table = cli("size", *common, *units)
+    assert "an hour carry" in table.out
+    assert "infeasible" in table.out
+    twice = cli("size", *common, "--unit", "large", "--unit", "large:2")
+    assert twice.code == 2
+    assert "each type once" in twice.err
+    few = cli("size", *common, "--unit", "large:1", "--unit", "small:1")
+    assert few.code == 2
+    assert "all units together carry" in few.err
