@@ -14,6 +14,7 @@ from actuators.intake.checks import CheckedModel, available_bytes, check
 from actuators.intake.compare import error_max, token_agreement
 from actuators.intake.limits import chunk_for, kv_tokens_for, paying_batch
 from actuators.intake.optimise import MODEL_FILE, save_optimised, save_plain
+from actuators.intake.quantise import save_quantised
 from actuators.intake.start_times import StartTimes, measure_starts
 from actuators.intake.unit_file import unit_toml
 from actuators.onnx_tier.jobs import expected_work_s
@@ -47,6 +48,8 @@ class Wishes:
         Time per output token that reading prompts must leave room for: bounds the chunk.
     shapes : mapping of str to tuple of int
         Shapes of inputs whose free axes do not take any length.
+    weight_bits : int
+        8 or 4 to quantise the weights of matrix products; 0 leaves them.
     provider, threads, compute_share, price_per_hour
         As in `UnitType`.
     budget_s : float
@@ -59,6 +62,7 @@ class Wishes:
     chunk_tokens: int = 128
     tpot_s: float | None = None
     shapes: Shapes = field(default_factory=dict)
+    weight_bits: int = 0
     provider: str = "auto"
     threads: int = 1
     compute_share: float = 1.0
@@ -78,7 +82,10 @@ class Intake:
     original, served : Measurement
         What the file as it came does, and what is served does.
     optimised : bool
-        Whether the optimised graph is served; else the original, for the reason in `why`.
+        Whether the optimised graph (and quantised weights, if wished for) is served; else the
+        original, for the reason in `why`.
+    served_bytes : int
+        Size of what is served.
     speed_up : float
         Work of one request on the original over that on what is served.
     error_max : float or None
@@ -100,6 +107,7 @@ class Intake:
     error_max: float | None
     token_agreement: float | None
     starts: StartTimes
+    served_bytes: int
 
 
 def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> Intake:
@@ -120,12 +128,15 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
     metadata = _metadata(model, shapes)
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}-") as scratch:
-        plain, better = Path(scratch) / "plain", Path(scratch) / "optimised"
-        for folder in (plain, better):
+        plain, better, smaller = (Path(scratch) / name for name in ("plain", "optimised", "small"))
+        for folder in (plain, better, smaller):
             folder.mkdir()
         say("optimising the graph")
         first = save_plain(model, plain, metadata)
         second = save_optimised(model, better, metadata)
+        if wishes.weight_bits:
+            say(f"quantising the weights to {wishes.weight_bits} bits")
+            second, better = save_quantised(second, smaller, wishes.weight_bits), smaller
         declared = _declared(name, model, wishes)
         say("comparing it with the original")
         error, agreement = _compare(model, first, second, shapes, declared)
@@ -133,7 +144,8 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
         original = measure(declared, first, wishes.budget_s, shapes)
         say("measuring the optimised graph")
         faster = measure(declared, second, wishes.budget_s, shapes)
-        why = _objection(error, agreement, original, faster)
+        # Smaller weights were asked for: what they cost is told, not judged.
+        why = "" if wishes.weight_bits else _objection(error, agreement, original, faster)
         served, folder = (original, plain) if why else (faster, better)
         say("starting units")
         unit = replace(declared, profile=_limited(served.profile, wishes.tpot_s))
@@ -151,6 +163,7 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
             error_max=error,
             token_agreement=agreement,
             starts=starts,
+            served_bytes=sum(each.stat().st_size for each in folder.glob("model.onnx*")),
         )
         say(f"writing {target}")
         _write(found, folder)

@@ -16,6 +16,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.domain.service import Slo
 
 _STEPS = 7
+_WEIGHT_BITS = {"keep": 0, "int8": 8, "int4": 4}
 
 
 @app.command("deploy")
@@ -44,6 +45,9 @@ def deploy_command(
     chunk_tokens: Annotated[
         int, typer.Option(min=8, max=8192, help="most prompt tokens that a step reads")
     ] = 128,
+    weights: Annotated[
+        str, typer.Option(help="keep, int8 or int4: quantise the weights of matrix products")
+    ] = "keep",
     provider: Annotated[str, typer.Option(help="auto, cuda or cpu")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of a unit")] = 1,
     compute_share: Annotated[float, typer.Option(help="share of a core, 0 < share <= 1")] = 1.0,
@@ -62,6 +66,8 @@ def deploy_command(
     from actuators.intake.intake import Wishes
     from forecaster.wiring.deploy import Peak, deploy
 
+    if weights not in _WEIGHT_BITS:
+        raise SettingError("--weights", weights, "keep, int8 or int4")
     if provider not in {"auto", "cuda", "cpu"}:
         raise SettingError("--provider", provider, "auto, cuda or cpu")
     if not 0 < compute_share <= 1:
@@ -84,6 +90,7 @@ def deploy_command(
         chunk_tokens=chunk_tokens,
         tpot_s=tpot_p99,
         shapes=dict(_shape(each) for each in shape or ()),
+        weight_bits=_WEIGHT_BITS[weights],
         provider=provider,
         threads=threads,
         compute_share=compute_share,
@@ -92,7 +99,7 @@ def deploy_command(
         replace=replace,
     )
     settings = load_settings(config)
-    with progress(f"deploying {model.name}", _STEPS) as advance:
+    with progress(f"deploying {model.name}", _STEPS + bool(wishes.weight_bits)) as advance:
         done = 0
 
         def say(text: str) -> None:
@@ -129,7 +136,10 @@ def _table(found: dict[str, Any]) -> Table:
     )
     rows: list[tuple[str, object]] = [
         ("kind", f"{found['kind']}, opset {found['opset']}"),
-        ("weights", f"{found['weight_bytes'] / 1e6:.1f} MB"),
+        (
+            "size",
+            f"{found['weight_bytes'] / 1e6:.1f} MB came, {found['served_bytes'] / 1e6:.1f} MB served",
+        ),
         ("served", found["served"] + (f": {found['why']}" if found["why"] else "")),
         ("speed", f"{found['speed_up']:.2f} x the original"),
         ("accuracy", agreement),

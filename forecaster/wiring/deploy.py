@@ -46,6 +46,7 @@ def report(found: Intake, peak: Peak | None) -> dict[str, Any]:
         "kind": "generative" if found.unit.generative else "classic",
         "opset": found.model.opset,
         "weight_bytes": found.model.weight_bytes,
+        "served_bytes": found.served_bytes,
         "served": "optimised" if found.optimised else "original",
         "why": found.why,
         "speed_up": found.speed_up,

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from actuators.intake.checks import check
 from actuators.intake.compare import error_max, token_agreement
 from actuators.intake.intake import Wishes, take_in
+from actuators.intake.quantise import quantised
 from actuators.onnx_tier.demo_models import LlamaShape, mlp_classifier, tiny_llama
 from actuators.onnx_tier.session import check_model
 from actuators.onnx_tier.spec import TierService
@@ -125,11 +126,41 @@ def test_the_command_reports_units_at_the_peak(
     assert again.code == 2
     assert "exists; choose another name or --replace" in again.error
     assert cli(*args, "--replace").code == 0
-    for option, value in (("--shape", "x"), ("--provider", "tpu"), ("--name", "../up")):
+    for option, value in (
+        ("--shape", "x"),
+        ("--weights", "int2"),
+        ("--provider", "tpu"),
+        ("--name", "../up"),
+    ):
         refused = cli(*args, option, value)
         assert (refused.code, option in refused.error) == (2, True)
     missing = cli("deploy", str(tmp_path / "none.onnx"))
     assert (missing.code, "does not exist" in missing.error) == (1, True)
+
+
+@pytest.mark.parametrize(("bits", "shrinks", "error"), [(8, 2.5, 0.1), (4, 4.0, 0.7)])
+def test_weights_are_quantised_on_request(
+    mlp: Path, tmp_path: Path, bits: int, shrinks: float, error: float
+) -> None:
+    wishes = replace(QUICK, weight_bits=bits)
+    found = take_in(mlp, "small", tmp_path / "models", wishes, lambda _text: None)
+    assert found.served_bytes * shrinks < found.model.weight_bytes
+    assert found.error_max is not None
+    assert 0 < found.error_max < error
+    model = onnx.load_model(tmp_path / "models" / "small" / "model.onnx", load_external_data=False)
+    assert "MatMulNBits" in {node.op_type for node in model.graph.node}
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantised_products_are_the_products_of_the_rounded_weights(bits: int) -> None:
+    matrix = np.random.default_rng(5).standard_normal((200, 48)).astype(np.float32)
+    values, scales = quantised(matrix, bits)
+    if bits == 4:
+        values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], -1)
+    middle = 1 << (bits - 1)
+    back = (values.astype(np.float32) - middle) * scales[:, :, None]
+    back = back.reshape(48, -1).T[:200]
+    assert np.abs(back - matrix).max() <= scales.max() / 2 + 1e-6
 
 
 def _corrupt(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,28 @@ def test_sampling_repeats_with_its_seed(client: openai.OpenAI) -> None:
         return answer.choices[0].text
 
     assert text(1) == text(1) != text(2)
+
+
+def test_many_answers_at_once_through_the_asynchronous_client(
+    tier: RunningTier, llama: BareLlama
+) -> None:
+    async def ask() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{tier.url}/v1", api_key="none") as client:
+
+            async def one(number: int) -> str:
+                fields: dict[str, Any] = {"model": CHAT, "temperature": 0, "max_tokens": 6 + number}
+                if number % 2:
+                    stream = await client.completions.create(
+                        **fields, prompt=f"wave {number}", stream=True
+                    )
+                    return "".join([chunk.choices[0].text async for chunk in stream])
+                answer = await client.completions.create(**fields, prompt=f"wave {number}")
+                return answer.choices[0].text
+
+            return await asyncio.gather(*(one(number) for number in range(40)))
+
+    texts = asyncio.run(ask())
+    assert texts == [llama.text(f"wave {number}", 6 + number) for number in range(40)]
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:

@@ -66,6 +66,27 @@ def test_batched_tokens_equal_greedy_decoding_alone(
         assert made[number] == llama.greedy(prompt.tolist(), tokens), number
 
 
+def test_two_hundred_mixed_requests_equal_greedy_decoding_alone(llama: BareLlama) -> None:
+    """Long and short, alike and unlike, arriving while others run."""
+    random = np.random.default_rng(17)
+    starts = _prompts(5, 120, seed=18)
+    engine = _engine(llama, rows=12, chunk=40)
+    orders, made = [], defaultdict(list)
+    for number in range(200):
+        own = random.integers(32, 127, random.integers(1, 30))
+        prompt = np.concatenate([starts[number % 5], own]) if number % 3 else own
+        orders.append((prompt, int(random.integers(1, 16))))
+    waiting = list(enumerate(orders))
+    while waiting or engine.has_work:
+        for number, (prompt, tokens) in waiting[: int(random.integers(0, 4))]:
+            engine.submit(GenerateRequest(number, prompt, tokens))
+            waiting.pop(0)
+        for out in engine.step() if engine.has_work else []:
+            made[out.request_id].append(out.token)
+    for number, (prompt, tokens) in enumerate(orders):
+        assert made[number] == llama.greedy(prompt.tolist(), tokens), number
+
+
 def test_late_arrivals_and_cancellations_leave_the_others_alone(llama: BareLlama) -> None:
     engine = _engine(llama, rows=4, chunk=8)
     prompts = _prompts(9, 60, seed=3)

@@ -1,0 +1,104 @@
+"""Weight-only quantisation: float32 matrices to blocks of 8 or 4 bits, read as such by the kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from actuators.intake.optimise import DATA_FILE, MODEL_FILE
+
+BLOCK = 32
+_INPUT_LEAST = 128
+"""Smaller matrices are read as fast as they are."""
+
+_INTEGER_PRODUCTS = 4
+"""ONNX Runtime's accuracy level that multiplies integers."""
+
+
+def save_quantised(source: Path, folder: Path, bits: int) -> Path:
+    """Write a model with the weights of its matrix products in `bits` bits; return its path.
+
+    Parameters
+    ----------
+    source : Path
+        A float32 model.
+    folder : Path
+        Gets the model and its weights.
+    bits : int
+        8 or 4.
+    """
+    import onnx
+
+    model = onnx.load_model(source)
+    weights = {each.name: each for each in model.graph.initializer}
+    uses = [name for node in model.graph.node for name in node.input]
+    for node in model.graph.node:
+        tensor = weights.get(node.input[1]) if node.op_type == "MatMul" else None
+        if tensor is None or not _worth(tensor) or uses.count(tensor.name) > 1:
+            continue
+        matrix = onnx.numpy_helper.to_array(tensor)
+        _replace(node, model.graph, tensor, matrix, bits)
+    if not any(each.domain == "com.microsoft" for each in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    target = folder / MODEL_FILE
+    onnx.save_model(model, target, save_as_external_data=True, location=DATA_FILE)
+    return target
+
+
+def quantised(
+    matrix: npt.NDArray[np.float32], bits: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Quantise float32[K, N] in blocks of `BLOCK` along K, symmetric about the middle.
+
+    Returns
+    -------
+    uint8[N, blocks, BLOCK * bits / 8], float32[N, blocks]
+        The values, low half first where two share a byte, and each block's scale.
+    """
+    rows, columns = matrix.shape
+    blocks = -(-rows // BLOCK)
+    padded = np.zeros((blocks * BLOCK, columns), np.float32)
+    padded[:rows] = matrix
+    cut = padded.T.reshape(columns, blocks, BLOCK)
+    middle = 1 << (bits - 1)
+    scales = np.abs(cut).max(axis=2) / (middle - 1)
+    safe = np.where(scales > 0, scales, 1.0)[:, :, None]
+    values = (np.rint(cut / safe) + middle).clip(0, 2 * middle - 1).astype(np.uint8)
+    if bits == 4:
+        values = values[:, :, 0::2] + values[:, :, 1::2] * np.uint8(16)
+    return np.ascontiguousarray(values), scales.astype(np.float32)
+
+
+def _worth(tensor: Any) -> bool:
+    import onnx
+
+    is_matrix = len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
+    return is_matrix and tensor.dims[0] >= _INPUT_LEAST
+
+
+def _replace(
+    node: Any, graph: Any, tensor: Any, matrix: npt.NDArray[np.float32], bits: int
+) -> None:
+    import onnx
+
+    values, scales = quantised(matrix, bits)
+    names = (f"{tensor.name}.q{bits}", f"{tensor.name}.scales")
+    graph.initializer.remove(tensor)
+    graph.initializer.append(onnx.numpy_helper.from_array(values, names[0]))
+    graph.initializer.append(onnx.numpy_helper.from_array(scales.ravel(), names[1]))
+    taken = onnx.helper.make_node(
+        "MatMulNBits",
+        [node.input[0], *names],
+        list(node.output),
+        name=node.name,
+        domain="com.microsoft",
+        K=matrix.shape[0],
+        N=matrix.shape[1],
+        bits=bits,
+        block_size=BLOCK,
+        accuracy_level=_INTEGER_PRODUCTS,
+    )
+    node.CopyFrom(taken)
