@@ -27,6 +27,35 @@ PRECISION: npt.DTypeLike = np.float32
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What is known of N series, on both scales.
+
+    Attributes
+    ----------
+    Y : float64[T, N]
+        Demand per slot; NaN where missing.
+    Z : float32[T, N]
+        The same on the z scale.
+    scale : float64[N]
+        The z scale.
+    calendar : CalendarFeatures
+        Calendar of the grid.
+    """
+
+    Y: FloatArray
+    Z: FloatArray
+    scale: FloatArray
+    calendar: CalendarFeatures
+
+    @classmethod
+    def of(cls, Y: FloatArray, calendar: CalendarFeatures) -> History:
+        """From demand, float64[T, N], NaN where missing."""
+        mask = np.isfinite(Y)
+        scale = scale_of(np.where(mask, Y, 0.0), mask)
+        return cls(Y, to_z(Y, scale).astype(PRECISION), scale, calendar)
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """Out-of-sample seasons of one member, for N series.
 
@@ -95,35 +124,24 @@ def first_slot(slots: int, day: int, service: str = "series") -> int:
     return slots - max(days, 1) * day
 
 
-def backtest(
-    member: str,
-    Y: FloatArray,
-    calendar: CalendarFeatures,
-    mask: npt.NDArray[np.bool_],
-    first: int,
-    days: int = 3,
-) -> Verified:
+def backtest(member: str, history: History, first: int, days: int = 3) -> Verified:
     """Forecast every slot from `first` on, refitting as often as the member is meant to be.
 
     Parameters
     ----------
     member : str
         Name in the registry.
-    Y : float64[T, N]
-        Demand per slot.
-    calendar : CalendarFeatures
-        Calendar of the same grid.
-    mask : bool[T, N]
-        True where `Y` was measured.
+    history : History
+        What is known.
     first : int
         First slot to forecast.
     days : int
         Days that each fold forecasts: one more than the longest lead.
     """
-    scale = scale_of(Y, mask)
-    Z = np.where(mask, to_z(np.where(mask, Y, 0.0), scale), np.nan).astype(PRECISION)
     rolled = registry.make(member)
-    base_z = rolled.roll(Z, scale, calendar, first, days)
-    actual = np.where(mask[first:], Y[first:], np.nan)
-    bank = residual_bank(Z[first:] - base_z[0], calendar.slot_s)
-    return Verified(rolled, first, calendar.slot_s, scale, actual, Z[first:], base_z, bank)
+    Z, slot_s = history.Z, history.calendar.slot_s
+    base_z = rolled.roll(Z, history.scale, history.calendar, first, days)
+    bank = residual_bank(Z[first:] - base_z[0], slot_s)
+    return Verified(
+        rolled, first, slot_s, history.scale, history.Y[first:], Z[first:], base_z, bank
+    )

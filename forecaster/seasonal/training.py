@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from forecaster.domain.demand import DemandSeries, FloatArray
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.backtest import Verified, backtest, first_slot
+from forecaster.seasonal.backtest import History, Verified, backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.champion import Calibration
 from forecaster.seasonal.member import slots_per_day
@@ -88,12 +86,11 @@ def train_together(
     name: str = "series",
 ) -> Trained:
     """Train the N series of ``Y[T, N]`` (NaN = missing), which share a grid and a calendar."""
-    mask = np.isfinite(Y)
-    known = np.where(mask, Y, 0.0)
+    history = History.of(Y, calendar)
     first = first_slot(Y.shape[0], slots_per_day(calendar.slot_s), name)
     verified = {}
     for member in dict.fromkeys([*NAIVE, *members]):
         on_member(member)
-        verified[member] = backtest(member, known, calendar, mask, first)
+        verified[member] = backtest(member, history, first)
     verdicts, calibrations = choose(list(verified.values()))
     return Trained(verdicts, verified, calibrations)

@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 from forecaster.domain.demand import DemandSeries, TokenMix
 from forecaster.domain.errors import TooLittleHistoryError
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.backtest import Verified, backtest, first_slot
+from forecaster.seasonal.backtest import History, Verified, backtest, first_slot
 from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.calibration import conformal_quantiles
@@ -86,12 +86,11 @@ def test_backtest_sees_only_the_past(member: str) -> None:
     found = series()
     calendar = Calendar(START_S, SLOT_S, CalendarSpec())
     y = found.arrivals[:, None]
-    mask = np.ones(y.shape, bool)
     first = first_slot(y.size, DAY)
-    honest = backtest(member, y, calendar, mask, first)
+    honest = backtest(member, History.of(y, calendar), first)
     spoilt = y.copy()
     spoilt[first + DAY :] = spoilt[first + DAY :][::-1]  # the future changes, its mean does not
-    other = backtest(member, spoilt, calendar, mask, first)
+    other = backtest(member, History.of(spoilt, calendar), first)
     np.testing.assert_array_equal(honest.base_z[0, :DAY], other.base_z[0, :DAY])
     np.testing.assert_array_equal(honest.base_z[1, : 2 * DAY], other.base_z[1, : 2 * DAY])
     assert not np.array_equal(honest.base_z[0, DAY : 3 * DAY], other.base_z[0, DAY : 3 * DAY])
@@ -139,7 +138,7 @@ def test_calibrated_survives_json() -> None:
     found = series()
     y = np.column_stack([found.arrivals, 2 * found.arrivals])
     calendar = Calendar(START_S, SLOT_S, CalendarSpec())
-    learnt = calibrate(backtest("ridge", y, calendar, np.ones(y.shape, bool), 300))
+    learnt = calibrate(backtest("ridge", History.of(y, calendar), 300))
     one = learnt.of(1)
     assert Calibrated.from_dict(one.to_dict()) == one
     joined = Calibration.join([learnt.of(0), one])
