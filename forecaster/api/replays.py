@@ -37,6 +37,9 @@ class ReplayWish(BaseModel):
     lead_s: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
         None, description="from order to readiness; default: the unit type's"
     )
+    elasticity: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="of Tidegate's plans; default: the service's"
+    )
     days: float = Field(3.0, gt=0, le=400, description="days that are scored, the last ones")
     policies: tuple[str, ...] = Field((), description="default: all of them")
     untuned: bool = Field(True, description="Tidegate without hindsight as well")

@@ -18,6 +18,7 @@ from forecaster.cli.log_options import Asked, infeasible_said, on_a_log, said_of
 from forecaster.cli.output import emit, make_table, progress
 from forecaster.config import load_settings
 from forecaster.config.load import state_home
+from forecaster.domain.errors import SettingError
 
 if TYPE_CHECKING:  # the compiler behind the kernel takes a second to load
     from forecaster.replay.contest import Contest
@@ -34,6 +35,12 @@ def replay_command(
     untuned: Annotated[
         bool, typer.Option("--untuned/--no-untuned", help="Tidegate without hindsight as well")
     ] = True,
+    elasticity: Annotated[
+        float,
+        typer.Option(
+            help="of Tidegate's plans: 0 = the past week's peak, 1 = tide; rivals have none"
+        ),
+    ] = 1.0,
     schedule_out: Annotated[
         Path | None, typer.Option(help="CSV of ready units by the minute: timestamp,units")
     ] = None,
@@ -60,7 +67,10 @@ def replay_command(
     settings = load_settings(asked.config)
     order = asked.order(settings)
     named = tuple(each.strip() for each in policies.split(",")) if policies else order.policies
-    order = replace(order, policies=named, untuned=untuned).checked()
+    if not 0 <= elasticity <= 1:
+        raise SettingError("--elasticity", elasticity, "0 to 1", "1 follows the tide")
+    terms = replace(order.terms, elasticity=elasticity)
+    order = replace(order, terms=terms, policies=named, untuned=untuned).checked()
     scheduled = schedule_name(order.policies, untuned, schedule_of) if schedule_out else ""
     for key, path in (("--html", html), ("--schedule-out", schedule_out)):
         if path is not None:
@@ -79,6 +89,7 @@ def replay_command(
     facts = {
         "rate_scale": order.rate_scale,
         "days": asked.days,
+        "elasticity": elasticity,
         "seed": asked.seed,
         "files": written,
         "seconds": time.perf_counter() - began_s,

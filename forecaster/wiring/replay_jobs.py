@@ -206,6 +206,7 @@ def order_of(wish: ReplayWish, service: Service, unit: UnitType) -> Order:
         limits=service.limits,
         calendar=service.calendar,
         seed=wish.seed,
+        elasticity=service.elasticity if wish.elasticity is None else wish.elasticity,
     )
     scale = wish.rate_scale or 1 / service.log_sample
     return Order(terms, scale, wish.policies or POLICIES, wish.untuned).checked()
@@ -227,6 +228,7 @@ def _work(answers: Connection, dsn: str, service: str, order: Order, home: Path)
             "rate_scale": order.rate_scale,
             "days": order.terms.days,
             "seed": order.terms.seed,
+            "elasticity": order.terms.elasticity,
             "profile": asdict(order.terms.unit.profile),
         }
         answers.send(as_dict(contest, None, facts))

@@ -318,3 +318,18 @@ def test_the_least_may_be_no_unit_at_all(replay: Callable[..., Ran], log: Path) 
     ran = replay(log, *SMALL, "--min-units", 0, *FEW, "--format", "json")
     assert ran.code == 0, ran.err
     assert all(values["reached"] for values in ran.json["policies"].values())
+
+
+def test_no_elasticity_is_the_past_weeks_peak(replay: Callable[..., Ran], log: Path) -> None:
+    hours = {}
+    for e in (0, 1):
+        ran = replay(log, *UNIT, *SLO, "--rate-scale", 1500, "--days", 0.5, "--lead", "3m",
+                     "--policies", "tidegate,static-peak", "--no-untuned",
+                     "--elasticity", e, "--format", "json")  # fmt: skip
+        assert ran.code == 0, ran.err
+        assert ran.json["elasticity"] == e
+        hours[e] = ran.json["policies"]["tidegate"]["unit_hours"]
+    assert hours[0] > hours[1]
+    refused = replay(log, *SMALL, "--elasticity", 1.5)
+    assert refused.code == 2
+    assert "--elasticity" in refused.err

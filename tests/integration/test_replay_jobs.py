@@ -138,5 +138,8 @@ def test_what_a_wish_leaves_out_is_the_services_own() -> None:
     assert order.terms.lead_s == LLAMA_TYPE.lead_time_s
     assert order.terms.limits.max_units == 6
     assert order.terms.slo == service.slo
+    assert order.terms.elasticity == service.elasticity
+    wished = order_of(ReplayWish(service=CHAT, elasticity=0.25), service, LLAMA_TYPE)
+    assert wished.terms.elasticity == 0.25
     with pytest.raises(SettingError, match="policies"):
         order_of(ReplayWish(service=CHAT, policies=("best",)), service, LLAMA_TYPE)
