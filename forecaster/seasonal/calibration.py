@@ -15,7 +15,10 @@ LEVELS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995
 
 
 def conformal_quantiles(
-    errors: FloatArray, weight: FloatArray, levels: tuple[float, ...] = LEVELS
+    errors: FloatArray,
+    weight: FloatArray,
+    levels: tuple[float, ...] = LEVELS,
+    overlap: float = 1.0,
 ) -> FloatArray:
     """Finite-sample quantiles of the errors of N series, float64[Q, N]; 0 where there is none.
 
@@ -25,6 +28,9 @@ def conformal_quantiles(
         Verified errors; NaN is left out.
     weight : float64[n]
         Weight of each, relative to the others.
+    overlap : float
+        Errors that say as much as one independent error, >= 1: those of a lead of a day, made every
+        hour, share most of their day.
 
     Examples
     --------
@@ -45,10 +51,8 @@ def conformal_quantiles(
     count = np.where(total > 0, total**2 / np.maximum((mass**2).sum(axis=0), 1e-300), 1.0)
     found = np.empty((q.size, errors.shape[1]))
     for row, level in enumerate(q):
-        # upper levels round their rank up, lower ones down: both err on the wide side
-        share = (count + 1) * level / count
-        if level < 0.5:
-            share = share - 1 / count
+        # the finite sample moves every rank outwards, and leaves the median where it is
+        share = level + (2 * level - 1) * overlap / count
         at = (below < (share - 1e-9) * total).sum(axis=0)
         at = np.clip(at, 0, np.maximum(known - 1, 0))
         found[row] = np.take_along_axis(value, at[None], axis=0)[0]

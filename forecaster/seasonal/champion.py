@@ -30,6 +30,11 @@ HALF_LIFE_DAYS, HALF_LIFE_DAY_AHEAD_DAYS = 4.0, 14.0
 independent errors, and remember longer."""
 
 
+OVERLAP, OVERLAP_UNTIL_DAYS = 0.35, 14.0
+"""Share of a lead after which its errors are news, while little is verified: full up to a week, none
+from two weeks on, when the errors seen cover fresh ones as they are (docs/benchmarks.md)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibrated:
     """What a backtest teaches about one member on one series; plain numbers, to be stored.
@@ -160,6 +165,7 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
     weights = np.zeros((len(leads), SIGNALS, verified.actual.shape[1]))
     if corrected:
         weights = fit_correction(verified, leads)
+    verified_days = slots * verified.slot_s / DAY_S
     rows, spreads = [], []
     for row, lead in enumerate(leads):
         origins = origins_of(slots, lead, slots_per_day(verified.slot_s))
@@ -171,7 +177,11 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
         ahead = min(lead * verified.slot_s / DAY_S, 1.0)
         half_life = HALF_LIFE_DAYS + ahead * (HALF_LIFE_DAY_AHEAD_DAYS - HALF_LIFE_DAYS)
         recent = 0.5 ** (age_days / half_life)
-        rows.append(conformal_quantiles(error / spread_at(spreads[-1], level), recent))
+        stride = int(origins[1] - origins[0]) if origins.size > 1 else 1
+        short = np.clip(2 - 2 * verified_days / OVERLAP_UNTIL_DAYS, 0.0, 1.0)
+        overlap = max(float(lead / stride * OVERLAP * short), 1.0)
+        sized = error / spread_at(spreads[-1], level)
+        rows.append(conformal_quantiles(sized, recent, overlap=overlap))
     return Calibration(
         verified.member.name,
         verified.slot_s,
