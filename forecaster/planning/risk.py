@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -91,7 +92,8 @@ def tabulate(curve: Curve, least_rps: float, most_rps: float, max_units: int) ->
     return Grid(float(np.log(low)), float(np.log(_GRID_STEPS)), outside)
 
 
-def node_matrix(levels: Sequence[float]) -> FloatArray:
+@lru_cache(maxsize=64)
+def node_matrix(levels: tuple[float, ...]) -> FloatArray:
     """Weights that turn log quantiles into log loads at `NODES`, float64[Q, K].
 
     Linear in the normal score between the levels and beyond them: a lognormal stays one.
@@ -112,7 +114,7 @@ def node_matrix(levels: Sequence[float]) -> FloatArray:
 
 def mean_rps(quantiles_rps: FloatArray, levels: Sequence[float]) -> FloatArray:
     """Mean of the distribution that the quantiles describe, float64[T]."""
-    logs = np.log(np.maximum(quantiles_rps, _LEAST)) @ node_matrix(levels)
+    logs = np.log(np.maximum(quantiles_rps, _LEAST)) @ node_matrix(tuple(levels))
     return np.asarray(np.exp(logs) @ WEIGHTS)
 
 
@@ -137,7 +139,7 @@ def expected_outside_rps(
     rate_rps : float64[T]
         Mean of the distribution.
     """
-    logs = np.log(np.maximum(quantiles_rps, _LEAST)) @ node_matrix(levels)
+    logs = np.log(np.maximum(quantiles_rps, _LEAST)) @ node_matrix(tuple(levels))
     rows, steps = logs.shape[0], grid.outside_rps.shape[0]
     place = np.clip((logs - grid.log_low) / grid.log_step, 0.0, steps - 1.000001)
     low = place.astype(np.int64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.domain.demand import SLOT_S, IntArray
+from forecaster.domain.demand import SLOT_S, FloatArray, IntArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable
 from forecaster.planning.bounds import Bounds, bounds
@@ -17,6 +17,8 @@ from forecaster.planning.risk import Grid, expected_outside_rps, mean_rps
 
 HIGH_LEVEL = 0.95
 """Quantile of the rate that is shown beside the mean."""
+HEAVIEST = 48
+"""Slots of the week, by mean over its quantiles, among which the peak is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +84,12 @@ def tide_table(
     skipped = max(int((forecast.made_s - first) // SLOT_S), 0)
     rates = forecast.offered_load_erl / capacity.work_s * policy.load_factor
     skipped = min(skipped, rates.shape[0] * per_slot - 1)
-    outside, mean = expected_outside_rps(rates, forecast.levels, capacity.grid)
-    step = policy.limits.step_units
-    starts_s = first + forecast.slot_s * np.arange(rates.shape[0], dtype=np.float64)
-    week = bounds(policy, starts_s)
-    peak = int(np.clip(worth(outside, policy.price_s, step), week.least, week.most).max())
-
+    peak = _peak(rates, forecast, capacity, policy)
     minutes = slice(skipped, skipped + max(int(policy.horizon_s // SLOT_S), 1))
     cut = slice(minutes.start // per_slot, minutes.stop // per_slot + 2)
     part = slice(minutes.start - cut.start * per_slot, minutes.stop - cut.start * per_slot)
-    outside = by_minute(outside[cut], per_slot)[part]
-    mean = by_minute(mean[cut], per_slot)[part]
+    outside, mean = expected_outside_rps(rates[cut], forecast.levels, capacity.grid)
+    outside, mean = by_minute(outside, per_slot)[part], by_minute(mean, per_slot)[part]
     high_rps = by_minute(forecast.at_level(HIGH_LEVEL)[cut], per_slot)[part]
     mean_shown = by_minute(mean_rps(forecast.arrival_rate_rps[cut], forecast.levels), per_slot)[
         part
@@ -107,16 +104,14 @@ def tide_table(
     lost = outside[np.arange(mean.size), np.minimum(hold, most)]
     share = np.clip(np.divide(lost, mean, out=np.zeros_like(mean), where=mean > 0), 0.0, 1.0)
     load_erl = mean / policy.load_factor * capacity.work_s
-    columns = zip(
-        mean_shown.tolist(), high_rps.tolist(), load_erl.tolist(), need.tolist(), hold.tolist(),
-        share.tolist(), reasons, strict=True,
-    )  # fmt: skip
+    bindings = (Binding.NONE, Binding.NONE, *capacity.bindings[1:])
     slots = tuple(
-        SlotPlan(
-            start_s + SLOT_S * i, rate, high, load, needed, held_units, outside_share, reason,
-            capacity.bindings[min(needed, most) - 1] if needed > 1 else Binding.NONE,
+        map(
+            SlotPlan,
+            (start_s + SLOT_S * np.arange(mean.size)).tolist(), mean_shown.tolist(),
+            high_rps.tolist(), load_erl.tolist(), need.tolist(), hold.tolist(), share.tolist(),
+            reasons, [bindings[n] for n in np.minimum(need, most).tolist()],
         )
-        for i, (rate, high, load, needed, held_units, outside_share, reason) in enumerate(columns)
     )  # fmt: skip
     return TideTable(
         service=forecast.service,
@@ -130,28 +125,41 @@ def tide_table(
     )
 
 
+def _peak(rates: FloatArray, forecast: QuantileForecast, capacity: Capacity, policy: Policy) -> int:
+    """Most units that the coming week needs: its heaviest slots are those that can need them."""
+    week = bounds(
+        policy, forecast.start_s + forecast.slot_s * np.arange(rates.shape[0], dtype=float)
+    )
+    heavy = np.argsort(rates.mean(axis=1))[-HEAVIEST:]
+    outside, _ = expected_outside_rps(rates[heavy], forecast.levels, capacity.grid)
+    need = worth(outside, policy.price_s, policy.limits.step_units)
+    floor = int(week.least.max())
+    return max(int(np.clip(need, week.least[heavy], week.most[heavy]).max()), floor)
+
+
 def _reasons(
     need: IntArray, plan: IntArray, hold: IntArray, within: Bounds, policy: Policy
 ) -> list[Reason]:
     step = policy.limits.step_units
     stepped = -(-need // step) * step
     base = np.clip(stepped, within.least, within.most)
-    lead = lead_slots(policy.lead_time_s)
-    found = []
-    for i, whose in enumerate(within.reason):
-        if whose is Reason.PIN and hold[i] == within.least[i]:
-            reason = Reason.PIN
-        elif hold[i] > plan[i]:
-            reason = Reason.ELASTICITY
-        elif plan[i] > base[i]:
-            reason = Reason.COMING_LOAD
-        elif plan[i] < base[i]:
-            reason = Reason.LEAD if i < lead else Reason.BRIEF
-        elif base[i] < stepped[i]:
-            reason = whose or Reason.MAX_UNITS
-        elif base[i] > stepped[i]:
-            reason = whose or Reason.MIN_UNITS
-        else:
-            reason = Reason.STEP if stepped[i] > need[i] else Reason.LOAD
-        found.append(reason)
-    return found
+    before = np.arange(need.size) < lead_slots(policy.lead_time_s)
+    # the first that holds counts
+    cases = (
+        (hold > plan, Reason.ELASTICITY),
+        (plan > base, Reason.COMING_LOAD),
+        ((plan < base) & before, Reason.LEAD),
+        (plan < base, Reason.BRIEF),
+        (base < stepped, Reason.MAX_UNITS),
+        (base > stepped, Reason.MIN_UNITS),
+        (stepped > need, Reason.STEP),
+    )
+    found = np.select([each for each, _ in cases], np.arange(len(cases)), len(cases))
+    names = [*(reason for _, reason in cases), Reason.LOAD]
+    reasons = [names[each] for each in found.tolist()]
+    for i in [i for i, whose in enumerate(within.reason) if whose is not None]:
+        if within.reason[i] is Reason.PIN and hold[i] == within.least[i]:
+            reasons[i] = Reason.PIN
+        elif reasons[i] in (Reason.MAX_UNITS, Reason.MIN_UNITS):
+            reasons[i] = within.reason[i] or reasons[i]
+    return reasons
