@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import forecast, planning, replay, sizing, splitwise
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+TIER = ("tier", "tier_generate", "tier_start", "tier_storm", "unit_model")
 HEAD = """# Benchmarks
 
 Written by `make bench` on {cores} cores; absolute figures are of that machine, ratios carry over.
@@ -42,7 +43,7 @@ def main() -> None:
     if splitwise.SOURCE.exists():
         parts.append(splitwise.markdown())
     parts += [sizing.markdown(), planning.markdown()]
-    for name in ("kernel", "formulas"):
+    for name in ("kernel", "formulas", *TIER):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True, check=True
         )

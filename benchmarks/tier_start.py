@@ -59,24 +59,26 @@ def measure(size_mb: int, path: Path, home: Path) -> str:
     weights = path.parent / "model.data"
     features = np.zeros((1, 64), np.float32)
     request = infer_request("m", features)
-    with start_tier(TierSpec(home, (TierService("m", UNIT, path),)), home / "log") as tier:
-        with tier.actuator() as actuator:
-            start(actuator, 0)
-            drain(actuator, 0)
-            limits, leads = [], []
-            for number in range(1, STARTS + 1):
-                limits.append(read_s(weights))
-                leads.append(start(actuator, number))
-                first_s, _, _ = load(tier.url, request, 1, 0.3)
-                drain(actuator, number)
-            evict(weights)
-            cold_read_s = read_s(weights)
-            evict(weights)
-            cold_s = start(actuator, 99)
-            while size_mb > 40 and not actuator.stats()["packed_s"]:
-                time.sleep(0.01)
-            steady_s, _, _ = load(tier.url, request, 1, 1.0)
-            packed = list(actuator.stats()["packed_s"].values())
+    with (
+        start_tier(TierSpec(home, (TierService("m", UNIT, path),)), home / "log") as tier,
+        tier.actuator() as actuator,
+    ):
+        start(actuator, 0)
+        drain(actuator, 0)
+        limits, leads = [], []
+        for number in range(1, STARTS + 1):
+            limits.append(read_s(weights))
+            leads.append(start(actuator, number))
+            first_s, _, _ = load(tier.url, request, 1, 0.3)
+            drain(actuator, number)
+        evict(weights)
+        cold_read_s = read_s(weights)
+        evict(weights)
+        cold_s = start(actuator, 99)
+        while size_mb > 40 and not actuator.stats()["packed_s"]:
+            time.sleep(0.01)
+        steady_s, _, _ = load(tier.url, request, 1, 1.0)
+        packed = list(actuator.stats()["packed_s"].values())
     limit_s, lead_s = float(np.median(limits)), float(np.median(leads))
     packed_text = f"{1e3 * packed[0]:.0f}" if packed else "-"
     return (
