@@ -96,6 +96,8 @@ class _Loop:
         # capacity apart and latency is that of the smaller unit. Processor time counts, not time on
         # the wall: a busy machine must not be paid for twice.
         self._rest_ratio = (1.0 / unit_type.compute_share - 1.0) / unit_type.threads
+        # One thread is this one: what packs weights behind it is not the step's work.
+        self._spent_s = time.thread_time if unit_type.threads == 1 else time.process_time
         self._warmed_up = False
         self._answered = False
         self._rest_until_s = 0.0
@@ -146,9 +148,9 @@ class _Loop:
             self._answered = True
             self._link.send_all(self._work.step())
         else:
-            started_s = time.process_time()
+            started_s = self._spent_s()
             self._unsent = self._work.step() or [({"t": "beat"}, b"")]
-            compute_s = time.process_time() - started_s
+            compute_s = self._spent_s() - started_s
             self._rest_until_s = time.monotonic() + compute_s * self._rest_ratio
 
     def _beat(self) -> None:
