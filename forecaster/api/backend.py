@@ -58,3 +58,25 @@ class Backend(Protocol):
     def unpin(self, name: str) -> dict[str, Any]:
         """Let the plan decide again."""
         ...
+
+    def set_mode(self, name: str, mode: str, why: str) -> dict[str, Any]:
+        """Climb or descend the trust ladder."""
+        ...
+
+    def freeze(self, on: bool, why: str) -> dict[str, Any]:
+        """Stop every order of every service, or let them go again."""
+        ...
+
+    def answer(self, name: str, order_id: str, approved: bool, why: str) -> dict[str, Any]:
+        """Say yes or no to the order that waits.
+
+        Raises
+        ------
+        DataError
+            When another order waits, or none.
+        """
+        ...
+
+    def audit(self, limit: int, before_id: int | None) -> dict[str, Any]:
+        """What operators changed, newest first."""
+        ...

@@ -1,15 +1,16 @@
-"""What an operator may set over HTTP: a pin, and its end."""
+"""What an operator may set over HTTP: pins, modes, the freeze, the answer to an order; all of it audited."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import orjson
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from forecaster.api.backend import Backend
+from forecaster.domain.service import Mode
 
 LONGEST_PIN_S = 30 * 86_400.0
 
@@ -22,6 +23,37 @@ class PinWish(BaseModel):
     units: Annotated[int, Field(ge=0, le=4096, description="inside the service's limits")]
     seconds: Annotated[float, Field(ge=60, le=LONGEST_PIN_S, description="until it ends by itself")]
     why: Annotated[str, Field(max_length=200, description="said in every explanation")] = ""
+
+
+Why = Annotated[str, Field(max_length=200, description="kept in the audit log")]
+
+
+class ModeWish(BaseModel):
+    """A rung of the trust ladder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Mode
+    why: Why = ""
+
+
+class FreezeWish(BaseModel):
+    """Whether every order is stopped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frozen: bool
+    why: Why = ""
+
+
+class AnswerWish(BaseModel):
+    """Yes or no to the order that waits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    order_id: Annotated[str, Field(min_length=1, max_length=200, description="as the service says")]
+    approved: bool = True
+    why: Why = ""
 
 
 def order_routes(app: FastAPI, backend: Backend) -> None:
@@ -38,6 +70,33 @@ def order_routes(app: FastAPI, backend: Backend) -> None:
     async def unpin(service: str) -> Response:
         """Take the pin away: the plan decides again."""
         return _answer(await run_in_threadpool(backend.unpin, service))
+
+    @app.put("/v1/services/{service}/mode", tags=["orders"], response_class=Response)
+    async def mode(service: str, wish: ModeWish) -> Response:
+        """Observe, approve or act, from the next decision on; kept over restarts."""
+        return _answer(
+            await run_in_threadpool(backend.set_mode, service, wish.mode.value, wish.why)
+        )
+
+    @app.post("/v1/services/{service}/answer", tags=["orders"], response_class=Response)
+    async def answer(service: str, wish: AnswerWish) -> Response:
+        """Approve or decline the order that waits; what is approved is carried out at once."""
+        return _answer(
+            await run_in_threadpool(backend.answer, service, wish.order_id, wish.approved, wish.why)
+        )
+
+    @app.put("/v1/freeze", tags=["orders"], response_class=Response)
+    async def freeze(wish: FreezeWish) -> Response:
+        """Stop every order of every service, or let them go again; units that run go on serving."""
+        return _answer(await run_in_threadpool(backend.freeze, wish.frozen, wish.why))
+
+    @app.get("/v1/audit", tags=["orders"], response_class=Response)
+    async def audit(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before_id: Annotated[int | None, Query(ge=1, description="of the page before")] = None,
+    ) -> Response:
+        """What operators changed, newest first."""
+        return _answer(await run_in_threadpool(backend.audit, limit, before_id))
 
 
 def _answer(content: dict[str, Any]) -> Response:

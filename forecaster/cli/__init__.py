@@ -28,9 +28,12 @@ MODULES = (
     "units",
     "deploy",
     "pin",
+    "trust",
     "config",
 )
-MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"}
+MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"} | dict.fromkeys(
+    ("mode", "approve", "freeze", "unfreeze", "audit"), "trust"
+)
 LISTS = ("--quantile", "--elasticities", "--targets")
 """Options that take several numbers: after one name, or with the name repeated."""
 

@@ -120,7 +120,13 @@ class ServiceSettings(Table):
     window: tuple[WindowSettings, ...] = Field(
         (), description="[[service.window]]: days, start, end, min_units, max_units"
     )
-    mode: Mode = Field(Mode.ACT, description="observe: touch nothing; act: pre-warm and drain")
+    mode: Mode = Field(
+        Mode.ACT,
+        description="observe: touch nothing; approve: orders wait for your word; act: pre-warm and drain",
+    )
+    approve_after_s: float = Field(
+        0.0, ge=0, le=86400, description="mode approve: go without an answer after this; 0 = never"
+    )
     log_sample: float = Field(
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
@@ -163,7 +169,7 @@ class ServiceSettings(Table):
         windows = tuple(each.window() for each in self.window)
         return Service(
             self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
-            self.log_sample, windows,
+            self.log_sample, windows, self.approve_after_s,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from forecaster.capacity.answer import one_fewer
+from forecaster.daemon import views
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import DataError, ModelError, SettingError
-from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
 from forecaster.domain.service import Pin
@@ -24,6 +23,7 @@ from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_t
 from forecaster.planning.ledger import counts_at, ledger
 from forecaster.store import Store
 from forecaster.store.rows import DecisionRow
+from forecaster.store.switches import FREEZE, MODE, ORDER, PIN
 
 DAY_S = 86_400.0
 LOOK_BACK_S = 30 * DAY_S
@@ -68,7 +68,9 @@ class Board:
         return {
             "name": name,
             "unit": pilot.service.unit,
-            "mode": pilot.service.mode.value,
+            "mode": pilot.gate.mode.value,
+            "frozen": pilot.gate.frozen,
+            "waiting": views.waiting(pilot),
             "timezone": pilot.service.calendar.timezone,
             "elasticity": pilot.service.elasticity,
             "slo": asdict(pilot.service.slo),
@@ -77,7 +79,7 @@ class Board:
             "believed": pilot.planner.carrying.belief.factor,
             "load_factor": pilot.planner.budget.load_factor(pilot.planner.feed.day_requests),
             "pin": asdict(pilot.planner.pin) if pilot.planner.pin else None,
-            "forecast_rps": _at(state.forecast, now_s, 0.5),
+            "forecast_rps": views.at(state.forecast, now_s, 0.5),
             "planned_rps": slot.high_rate_rps if slot else None,
             "need_units": slot.need_units if slot else None,
             "hold_units": slot.hold_units if slot else None,
@@ -189,8 +191,8 @@ class Board:
         chart["observed"] = self._observed(pilot, begin_s, end_s)
         chart["units"] = self._unit_counts(name, begin_s, now_s)
         if pilot.state.forecast is not None and pilot.state.table is not None:
-            chart["forecast"] = _band(pilot.state.forecast, coming_s)
-            chart["plan"] = _blocks(pilot.state.table, now_s)
+            chart["forecast"] = views.band(pilot.state.forecast, coming_s)
+            chart["plan"] = views.blocks(pilot.state.table, now_s)
         chart["slo"] = asdict(pilot.service.slo)
         return chart
 
@@ -236,13 +238,56 @@ class Board:
         """Let the plan decide again."""
         return self._pinned(self._pilot(name), None)
 
+    def set_mode(self, name: str, mode: str, why: str) -> dict[str, Any]:
+        """Climb or descend the trust ladder, from the next decision on."""
+        pilot = self._pilot(name)
+        self.store.switch(self.clock.now_s(), name, MODE, mode, why)
+        self.daemon.tick_one(pilot)
+        return {"service": name, "mode": pilot.gate.mode.value}
+
+    def freeze(self, on: bool, why: str) -> dict[str, Any]:
+        """Stop every order of every service, or let them go again."""
+        self.store.switch(self.clock.now_s(), "", FREEZE, "on" if on else "off", why)
+        for pilot in self.daemon.pilots.values():
+            self.daemon.tick_one(pilot)
+        return {"frozen": on}
+
+    def answer(self, name: str, order_id: str, approved: bool, why: str) -> dict[str, Any]:
+        """Say yes or no to the order that waits; yes is carried out at once.
+
+        Raises
+        ------
+        DataError
+            When another order waits, or none.
+        """
+        pilot = self._pilot(name)
+        with self.daemon.turn:
+            found = pilot.gate.approve(order_id) if approved else pilot.gate.decline(order_id)
+        said = f"{'approved' if approved else 'declined'} {order_id}"
+        self.store.switch(self.clock.now_s(), name, ORDER, said, why)
+        self.daemon.tick_one(pilot)
+        return {
+            "service": name, "order_id": order_id, "approved": approved,
+            "decision": decision_to_dict(found.decision), "note": pilot.state.note,
+        }  # fmt: skip
+
+    def audit(self, limit: int, before_id: int | None) -> dict[str, Any]:
+        """What operators changed, newest first."""
+        rows = [asdict(row) for row in self.store.switches(limit, before_id)]
+        following = rows[-1]["switch_id"] if len(rows) == limit else None
+        return {"changes": rows, "before_id": following}
+
     def _pinned(self, pilot: Pilot, pin: Pin | None) -> dict[str, Any]:
         """Write it down, then plan with it at once."""
         name = pilot.service.name
+        now_s = self.clock.now_s()
         if pin is None:
-            self.store.take_pin(name, self.clock.now_s())
+            self.store.take_pin(name, now_s)
+            self.store.switch(now_s, name, PIN, "off")
         else:
             self.store.set_pin(name, pin)
+            span = f"{pin.units} for {pin.until_s - pin.from_s:.0f} s"
+            self.store.switch(now_s, name, PIN, span, pin.why)
         self.daemon.replan_one(pilot)
         return {"service": name, "pin": None if pin is None else asdict(pin)}
 
@@ -257,48 +302,3 @@ class Board:
         if table is None:
             raise ModelError(f"service {name!r} has no plan yet", "run `tidegate retrain`")
         return table
-
-
-def _at(forecast: QuantileForecast | None, time_s: float, level: float) -> float | None:
-    if forecast is None:
-        return None
-    index = int((time_s - forecast.start_s) // forecast.slot_s)
-    rates = forecast.at_level(level)
-    value = float(rates[min(max(index, 0), rates.size - 1)])
-    return value if math.isfinite(value) else None
-
-
-def _band(forecast: QuantileForecast, coming_s: float) -> dict[str, Any]:
-    count = int(coming_s // forecast.slot_s)
-    return {
-        "start_s": forecast.start_s,
-        "step_s": forecast.slot_s,
-        **{
-            f"q{level:g}": forecast.at_level(level)[:count].tolist()
-            for level in (0.05, 0.5, 0.95, 0.99)
-        },
-    }
-
-
-def _blocks(table: TideTable, now_s: float) -> dict[str, Any]:
-    """The coming holds as runs: start, units, need, reason."""
-    runs: list[dict[str, Any]] = []
-    for slot in table.slots:
-        if slot.start_s + table.slot_s <= now_s:
-            continue
-        key = (slot.hold_units, slot.reason.value)
-        if not runs or (runs[-1]["hold"], runs[-1]["reason"]) != key:
-            runs.append(
-                {
-                    "start_s": slot.start_s,
-                    "hold": slot.hold_units,
-                    "need": slot.need_units,
-                    "reason": slot.reason.value,
-                    "binding": slot.binding.value,
-                    "rate_rps": slot.arrival_rate_rps,
-                    "high_rate_rps": slot.high_rate_rps,
-                    "outside_share": slot.outside_share,
-                }
-            )
-    end_s = table.slots[-1].start_s + table.slot_s
-    return {"runs": runs, "end_s": end_s, "peak_units": table.peak_units}

@@ -11,6 +11,7 @@ from typing import Any
 from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Tables
 from forecaster.daemon.floor import floor_table
+from forecaster.daemon.gate import Gate
 from forecaster.daemon.planner import Planner
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import (
@@ -23,7 +24,7 @@ from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, TideTable, Verb
 from forecaster.domain.ports import Actuator, Clock
 from forecaster.domain.profile import UnitType
-from forecaster.domain.service import Mode, Service
+from forecaster.domain.service import Service
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 from forecaster.planning.decide import decide
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
@@ -31,8 +32,6 @@ from forecaster.planning.leads import lead_times_s
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
-FAILURES_BEFORE_HOLD = 3
-HOLD_AFTER_FAILURES_S = 600.0
 
 
 @dataclass(slots=True)
@@ -87,6 +86,7 @@ class Pilot:
             store=store, tables=tables, speed=clock.speed, settle_s=settle_s,
             learnt=spool.last_learnt(service.name),
         )  # fmt: skip
+        self.gate = Gate(service)
         self.starts: list[UnitEvent] = []
         self.ticked_s: float | None = None
         table, plan_id = spool.last_table(service.name)
@@ -177,7 +177,7 @@ class Pilot:
                 return None
             table = floor_table(self.service.name, policy, now_s)
         decision = decide(table, fleet, policy, now_s)
-        ordered, note = self._permitted(decision, fleet, now_s)
+        ordered, note = self.gate.permit(decision, fleet, now_s)
         inputs = {
             "kind": "tick",
             "now_s": now_s,
@@ -190,7 +190,7 @@ class Pilot:
         if changed:
             self._journal(now_s, inputs, {**decision_to_dict(decision), "note": note}, ordered)
         if ordered:
-            note = self._act(decision)
+            note = "; ".join(filter(None, (note, self._act(decision))))
         self.state.decision, self.state.note = decision, note
         if changed:
             self.state.recent.append(decision)
@@ -199,18 +199,6 @@ class Pilot:
     def _observe(self) -> Fleet:
         self.state.fleet = self.actuator.observe(self.service.name)
         return self.state.fleet
-
-    def _permitted(self, decision: Decision, fleet: Fleet, now_s: float) -> tuple[bool, str]:
-        """Whether the order may go out, and why not."""
-        if decision.verb is Verb.HOLD:
-            return False, ""
-        if self.service.mode is Mode.OBSERVE:
-            return False, "mode is observe: nothing is ordered"
-        failed = [unit for unit in fleet.units if unit.state is UnitState.FAILED]
-        recent = [u for u in failed if now_s - u.since_s < HOLD_AFTER_FAILURES_S]
-        if decision.verb is Verb.PREWARM and len(recent) >= FAILURES_BEFORE_HOLD:
-            return False, f"{len(recent)} units failed lately ({recent[-1].reason}): waiting"
-        return True, ""
 
     def _act(self, decision: Decision) -> str:
         key = f"{decision.service}:{decision.at_s:.3f}"

@@ -91,6 +91,7 @@ class Daemon:
             records, events = self.observer.observe()
             if records:
                 self.on_requests(records)
+            self._read_switches()
             for pilot in self.pilots.values():
                 if events:
                     pilot.learn_leads(events)
@@ -98,6 +99,22 @@ class Daemon:
                 self._guarded("tick", pilot, pilot.tick)
                 self._remind(pilot)
             self.ticks += 1
+
+    def tick_one(self, pilot: Pilot) -> None:
+        """Decide for one service, now: somebody said something."""
+        with self.turn:
+            self._read_switches()
+            self._guarded("tick", pilot, pilot.tick)
+
+    def _read_switches(self) -> None:
+        """What operators switched, here or through another daemon; the last known while it is away."""
+        try:
+            found = self.store.switched()
+        except StoreError:
+            return
+        frozen = found.get(("", "freeze")) == "on"
+        for name, pilot in self.pilots.items():
+            pilot.gate.switch(found.get((name, "mode")), frozen)
 
     def _watch(self, pilot: Pilot, records: Sequence[RequestRecord]) -> None:
         """The guard: what the band does not allow for is planned for at once."""

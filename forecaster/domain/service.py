@@ -11,6 +11,8 @@ class Mode(StrEnum):
 
     OBSERVE = "observe"
     """Plans and scores itself; touches nothing."""
+    APPROVE = "approve"
+    """Each order waits for a click, a command, or the time after which it goes by itself."""
     ACT = "act"
     """Orders are carried out."""
 
@@ -111,6 +113,10 @@ class Service:
         0..1: share of the gap between the coming peak and the present need that may be given back.
     log_sample : float
         Share of requests that the log keeps, 0 < share <= 1; demand is counted / share.
+    windows : tuple of Window
+        Floors and ceilings by hours of the week.
+    approve_after_s : float
+        Mode approve: an order that nobody answered goes out after this; 0 = never.
     """
 
     name: str
@@ -122,3 +128,4 @@ class Service:
     mode: Mode = Mode.ACT
     log_sample: float = 1.0
     windows: tuple[Window, ...] = ()
+    approve_after_s: float = 0.0

@@ -12,10 +12,21 @@ from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord, UnitEvent
-from forecaster.store import journal, migrate, models, pins, requests, services, sources, tiers
+from forecaster.store import (
+    journal,
+    migrate,
+    models,
+    pins,
+    requests,
+    services,
+    sources,
+    switches,
+    tiers,
+)
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
+from forecaster.store.switches import Switch
 
 
 class Store:
@@ -251,6 +262,23 @@ class Store:
         """The pin that was set last, in force or over."""
         with self._pool.transaction() as connection:
             return pins.newest_pin(connection, service)
+
+    # Switches
+
+    def switch(self, made_s: float, service: str, name: str, value: str, why: str = "") -> None:
+        """Write down what an operator switched; an empty service is the whole installation."""
+        with self._pool.transaction() as connection:
+            switches.add_switch(connection, made_s, service, name, value, why)
+
+    def switched(self) -> dict[tuple[str, str], str]:
+        """Modes and freeze in force, as far as they were ever switched: (service, name) → value."""
+        with self._pool.transaction() as connection:
+            return switches.switched(connection)
+
+    def switches(self, limit: int = 100, before_id: int | None = None) -> list[Switch]:
+        """The audit log, newest first."""
+        with self._pool.transaction() as connection:
+            return switches.switches(connection, limit, before_id)
 
     # Journal
 

@@ -39,7 +39,6 @@ from forecaster.wiring.running import (
 from forecaster.wiring.sizer import BackgroundSizer, sizing
 from forecaster.wiring.stores import ensure_home, open_store, sole_use, stop_leftover
 
-
 SIZING_LIMIT_S = 30.0
 """A demo waits so long for its first plan; then the units hold their floor until it is there."""
 

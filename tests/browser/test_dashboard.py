@@ -100,6 +100,34 @@ def test_the_units_figure_follows_an_order(page: Page, dashboard: str) -> None:
     expect(page.locator("#units")).to_have_text(NUMBER)
 
 
+def test_a_freeze_and_the_mode_are_one_click_away_and_kept(page: Page, dashboard: str) -> None:
+    freeze = page.locator("#freeze")
+    freeze.click()
+    expect(freeze).to_have_attribute("aria-pressed", "true")
+    assert httpx.get(f"{dashboard}/v1/services/chat", timeout=20.0).json()["frozen"] is True
+    freeze.click()
+    expect(freeze).to_have_attribute("aria-pressed", "false")
+    page.locator("#mode").select_option("approve")
+    page.wait_for_function("service().mode === 'approve'")
+    changes = httpx.get(f"{dashboard}/v1/audit", timeout=20.0).json()["changes"]
+    assert [(row["name"], row["value"]) for row in changes][:3] == [
+        ("mode", "approve"),
+        ("freeze", "off"),
+        ("freeze", "on"),
+    ]
+    chat = httpx.get(f"{dashboard}/v1/services/chat", timeout=20.0).json()
+    units = chat["units"]["ready"] + chat["units"]["warming"]
+    pin = {"units": units + 1 if units < 8 else units - 1, "seconds": 7200}
+    assert httpx.put(f"{dashboard}/v1/services/chat/pin", json=pin, timeout=20.0).is_success
+    page.wait_for_function("service().waiting !== null")
+    waiting = page.evaluate("service().waiting.order_id")
+    page.locator("#approve").click()
+    page.wait_for_function(f"!service().waiting || service().waiting.order_id !== '{waiting}'")
+    assert httpx.delete(f"{dashboard}/v1/services/chat/pin", timeout=20.0).is_success
+    page.locator("#mode").select_option("act")
+    page.wait_for_function("service().mode === 'act'")
+
+
 def test_services_are_switched_with_the_keyboard_alone(page: Page) -> None:
     first, second = page.locator("#services button").all()
     expect(first).to_have_attribute("aria-pressed", "true")

@@ -29,7 +29,8 @@ ROUTES = {
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
     "/v1/services/{service}/explain", "/v1/services/{service}/decisions",
     "/v1/services/{service}/ledger", "/v1/services/{service}/tide", "/v1/events",
-    "/v1/services/{service}/pin", "/healthz", "/readyz", "/metrics",
+    "/v1/services/{service}/pin", "/v1/services/{service}/mode",
+    "/v1/services/{service}/answer", "/v1/freeze", "/v1/audit", "/healthz", "/readyz", "/metrics",
 }  # fmt: skip
 
 

@@ -61,7 +61,32 @@ function show() {
   byId("load").textContent = number(s.forecast_rps) + " /s";
   byId("load-detail").textContent = "planned for " + number(s.planned_rps) + " /s · " + (s.champion ?? "no champion");
   byId("why").textContent = (s.decision ? clock(s.decision.at_s) + " " + s.decision.explanation : "no decision yet") + (s.note ? " · " + s.note : "");
+  showTrust(s);
   byId("about").textContent = "Tidegate " + overview.version + " · models at " + overview.tier_url;
+}
+
+function showTrust(s) {
+  if (document.activeElement !== byId("mode")) byId("mode").value = s.mode;
+  byId("freeze").setAttribute("aria-pressed", String(s.frozen));
+  byId("freeze").textContent = s.frozen ? "Frozen" : "Freeze";
+  const waits = s.waiting && !s.waiting.declined;
+  byId("waiting").hidden = !waits;
+  if (waits) byId("waiting-order").textContent = "Waits for your word: " + s.waiting.why;
+}
+
+async function order(method, path, body) {
+  const answer = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (!answer.ok) problem((await answer.json()).detail);
+  return answer.ok;
+}
+const here = () => "/v1/services/" + encodeURIComponent(service().name);
+const answerOrder = (approved) => service().waiting && order("POST", here() + "/answer", { order_id: service().waiting.order_id, approved, why: "dashboard" });
+
+function bindOrders() {
+  byId("approve").onclick = () => answerOrder(true);
+  byId("decline").onclick = () => answerOrder(false);
+  byId("mode").onchange = (event) => { order("PUT", here() + "/mode", { mode: event.target.value, why: "dashboard" }); event.target.blur(); };
+  byId("freeze").onclick = () => order("PUT", "/v1/freeze", { frozen: !service().frozen, why: "dashboard" });
 }
 
 function steps(start, step, values, extra) {
@@ -168,6 +193,7 @@ function problem(text) {
 }
 
 function listen() {
+  bindOrders();
   const events = new EventSource("/v1/events");
   events.addEventListener("overview", (event) => {
     const first = overview === null;
