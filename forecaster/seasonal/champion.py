@@ -11,7 +11,6 @@ import numpy as np
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
 from forecaster.seasonal.backtest import Verified
-from forecaster.seasonal.bank import HALF_LIVES_S
 from forecaster.seasonal.calibration import LEVELS, conformal_quantiles, interpolate_levels
 from forecaster.seasonal.correction import (
     SIGNALS,
@@ -21,6 +20,7 @@ from forecaster.seasonal.correction import (
     signals,
 )
 from forecaster.seasonal.member import DAY_S, SlotArray, slots_per_day
+from forecaster.seasonal.shift import fading, level_shift
 from forecaster.seasonal.softlog import from_z
 from forecaster.seasonal.spread import fit_spread, spread_at
 
@@ -31,12 +31,6 @@ HALF_LIFE_DAYS, HALF_LIFE_DAY_AHEAD_DAYS = 4.0, 14.0
 independent errors, and remember longer."""
 
 
-SHIFT_MEMORY_S = 3600.0
-"""Memory of the residual bank that a change of level shows in."""
-SHIFT_BELIEF = 1.5
-"""A deviation three times the usual most is believed in full."""
-SHIFT_HALF_LIFE_DAYS = 1.0
-"""By then the season has learnt the new level, or it has gone."""
 OVERLAP, OVERLAP_UNTIL_DAYS = 0.35, 14.0
 """Share of a lead after which its errors are news, while little is verified: full up to a week, none
 from two weeks on, when the errors seen cover fresh ones as they are (docs/benchmarks.md)."""
@@ -244,8 +238,9 @@ def corrected_quantiles(
     weights = at_leads(calibration.correction, leads, horizons)
     carried = np.einsum("hkn,kn->hn", weights[:, :-1], bank)
     carried += weights[:, -1] * (base_now_z - base_z)
-    new, share = level_shift(calibration, base_now_z, bank)
-    fade = 0.5 ** (horizons * calibration.slot_s / DAY_S / SHIFT_HALF_LIFE_DAYS)
+    size_now = spread_at(calibration.spread[0], from_z(base_now_z, np.array(1.0)))
+    new, share = level_shift(bank, size_now * calibration.quantiles[0][[0, -1]])
+    fade = fading(horizons * calibration.slot_s)
     # where deviations were seen to last, the correction carries them as it learnt to
     unknown = 1 - np.minimum(weights[:, :-1].sum(axis=1), 1.0)
     centre = base_z + carried + (share * unknown * fade[:, None]) * (new - carried)
@@ -254,29 +249,6 @@ def corrected_quantiles(
     errors = interpolate_levels(at_leads(calibration.quantiles, leads, horizons), levels)
     z = centre[:, None] + size[:, None] * errors
     return from_z(np.maximum.accumulate(z, axis=1), calibration.scale)
-
-
-def level_shift(
-    calibration: Calibration, base_now_z: FloatArray, bank: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """A new level, when the last hour missed by more than a slot ever should.
-
-    No history of small deviations teaches what to do with a large one: a mean of the last hour that
-    lies beyond the outermost quantiles of a single slot is taken at its word, as far as it lies
-    beyond them.
-
-    Returns
-    -------
-    new : float64[N]
-        The deviation that the last hour stands for, z.
-    share : float64[N]
-        How far it is believed, 0..1; 0 as long as things are usual.
-    """
-    hour = bank[HALF_LIVES_S.index(SHIFT_MEMORY_S)]
-    size = spread_at(calibration.spread[0], from_z(base_now_z, np.array(1.0)))
-    usual = np.clip(hour, size * calibration.quantiles[0, 0], size * calibration.quantiles[0, -1])
-    share = np.abs(hour - usual) / np.maximum(np.abs(hour), 1e-9)
-    return hour, np.minimum(share * SHIFT_BELIEF, 1.0)
 
 
 __all__ = [
@@ -288,5 +260,4 @@ __all__ = [
     "centre_z",
     "corrected_quantiles",
     "leads_in_slots",
-    "level_shift",
 ]
