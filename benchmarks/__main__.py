@@ -7,7 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import forecast, planning, replay, sizing, splitwise
+from benchmarks import (
+    forecast,
+    forecast_accuracy,
+    forecast_speed,
+    m4,
+    planning,
+    replay,
+    sizing,
+    splitwise,
+)
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 TIER = ("tier", "tier_generate", "tier_start", "tier_storm", "unit_model")
@@ -34,6 +43,8 @@ def main() -> None:
     parts = [HEAD.format(cores=os.cpu_count())]
     if forecast.TRACES.is_dir():
         parts += [ingest(), forecast.markdown()]
+        parts += [forecast_accuracy.markdown(forecast_accuracy.measure_all(os.cpu_count() or 1))]
+        parts += [m4.markdown(), forecast_speed.measure(10_000)]
     else:
         print(f"no traces at {forecast.TRACES}: ingest and forecast are not measured")
     if replay.results():

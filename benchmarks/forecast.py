@@ -42,7 +42,7 @@ def markdown() -> str:
     lines = [
         "## Forecast",
         "",
-        "Rolling origin, refitted daily, scored on the last fifth, mean over leads of 5 min to 24 h;",
+        "Rolling origin, refitted daily, scored on the last fifth, mean over leads of 5 min to 48 h;",
         "WAPE of the median at 5 minutes. `python -m benchmarks.forecast`",
         "",
         "| log | " + " | ".join(MEMBER_NAMES) + " | champion | its coverage .9 / .99 |",
