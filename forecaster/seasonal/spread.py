@@ -53,13 +53,13 @@ def fit_spread(error_z: FloatArray, level: FloatArray) -> FloatArray:
     tide, counting = (y / (y + 1)) ** 2, y / (y + 1) ** 2
     median = np.median(np.where(seen, square, np.inf), axis=0)
     start = np.where(np.isfinite(median), median, square.mean(axis=0)) / _MEDIAN_OF_SQUARE
-    variance = np.broadcast_to(np.maximum(start, _LEAST), y.shape)
+    variance = np.broadcast_to(np.clip(start, _LEAST, _MOST), y.shape)
     found = np.zeros((2, y.shape[1]))
     for _ in range(_ROUNDS):
         weight = seen / variance**2
         target = np.minimum(square, _OUTLIER * variance)
         found = _two_non_negative(tide, counting, target, weight)
-        variance = np.maximum(found[0] * tide + found[1] * counting, _LEAST)
+        variance = np.clip(found[0] * tide + found[1] * counting, _LEAST, _MOST)
     unknown = (count < ERRORS_LEAST) | ~found.any(axis=0)
     return np.where(unknown, np.array([[1.0], [0.0]]), found)
 
