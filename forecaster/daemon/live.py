@@ -54,6 +54,23 @@ class Outcome(Enum):
     """A client's mistake, or one that left: says nothing of the service."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One day of the error budget.
+
+    Attributes
+    ----------
+    outside, requests : int
+        Requests outside the SLO, and all that count.
+    foreseen : float
+        Requests outside that were expected with the units that were ready.
+    """
+
+    outside: int = 0
+    requests: int = 0
+    foreseen: float = 0.0
+
+
 class ErrorBudget:
     """Requests inside and outside the SLO by day: what was spent of the error budget.
 
@@ -61,16 +78,24 @@ class ErrorBudget:
     ----------
     slo : Slo
         Its attainment is the target.
-    days : mapping of int to (int, int)
-        What was kept so far: day number → (outside, requests).
+    days : mapping of int to Spent
+        What was kept so far, by day number.
     """
 
-    def __init__(self, slo: Slo, days: Mapping[int, tuple[int, int]] | None = None) -> None:
+    def __init__(self, slo: Slo, days: Mapping[int, Spent] | None = None) -> None:
         self.slo = slo
         self.days = dict(days or {})
 
-    def add(self, records: Sequence[RequestRecord], now_s: float) -> tuple[int, int]:
-        """Count records; return how many were outside, and all that count."""
+    def add(
+        self, records: Sequence[RequestRecord], now_s: float, foreseen: float = 0.0
+    ) -> tuple[int, int]:
+        """Count records; return how many were outside, and all that count.
+
+        Parameters
+        ----------
+        foreseen : float
+            Requests outside that were expected meanwhile.
+        """
         outside = total = 0
         for record in records:
             outcome = outcome_of(record, self.slo)
@@ -78,18 +103,20 @@ class ErrorBudget:
                 total += 1
                 outside += outcome is not Outcome.INSIDE
         today = int(now_s // DAY_S)
-        if total:
-            before = self.days.get(today, (0, 0))
-            self.days[today] = (before[0] + outside, before[1] + total)
+        before = self.days.get(today, Spent())
+        self.days[today] = Spent(
+            before.outside + outside, before.requests + total, before.foreseen + foreseen
+        )
         self.days = {day: kept for day, kept in self.days.items() if day > today - BUDGET_DAYS}
         return outside, total
 
     def load_factor(self, day_requests: float) -> float:
         """Times the forecast load that is planned for, see `planning.budget`."""
-        outside = sum(kept[0] for kept in self.days.values())
-        requests = sum(kept[1] for kept in self.days.values())
+        outside = sum(kept.outside for kept in self.days.values())
+        requests = sum(kept.requests for kept in self.days.values())
+        foreseen = sum(kept.foreseen for kept in self.days.values())
         day = max(day_requests, requests / BUDGET_DAYS)
-        return load_factor(outside, requests, 1.0 - self.slo.attainment, day)
+        return load_factor(outside, requests, foreseen, 1.0 - self.slo.attainment, day)
 
 
 class LiveFigures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from forecaster.capacity.belief import FACTORS, Belief
 from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Carrying, Tables, price_s
 from forecaster.daemon.feed import DAY_S, DemandFeed
-from forecaster.daemon.live import ErrorBudget
+from forecaster.daemon.live import ErrorBudget, Spent
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import PendingError
 from forecaster.domain.forecast import QuantileForecast
@@ -25,12 +25,15 @@ from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.planning.guard import WINDOW_S, breached
 from forecaster.planning.leads import lead_p90_s
 from forecaster.planning.policy import Policy
+from forecaster.planning.risk import expected_outside_rps
 from forecaster.planning.tide import Capacity, Present, tide_table
 from forecaster.store import Store
 
 HIGH_LEVEL = 0.99
 """Quantile of the load that the guard holds arrivals against."""
 WEEK_S = 7 * DAY_S
+SOON_S = 2 * 3600.0
+"""For how long a plan that cannot be made anew says what is expected outside."""
 LEARN_REQUESTS = 200
 """Requests of one piece of evidence: its load is their mean, not the noise of a tick."""
 PRESENT_STATES = WARMING_STATES | {UnitState.READY}
@@ -118,6 +121,7 @@ class Planner:
         self.denied_s = -np.inf
         self._watches: deque[Watch] = deque()
         self._stretch: Stretch | None = None
+        self._outlook: tuple[float, float, FloatArray] | None = None
         self._in_flight: int | None = None
         self._fed = False
         self._price: tuple[tuple[int, int, float], float] | None = None
@@ -125,7 +129,8 @@ class Planner:
 
     def learnt(self) -> dict[str, object]:
         """What a restart should not forget."""
-        return {"evidence": list(self.carrying.belief.evidence), "budget": self.budget.days}
+        spent = {day: list(astuple(kept)) for day, kept in self.budget.days.items()}
+        return {"evidence": list(self.carrying.belief.evidence), "budget": spent}
 
     def lead_s(self) -> float:
         """From an order to an answering unit, the measured p90, clock seconds."""
@@ -184,6 +189,11 @@ class Planner:
                 f"the sizing table of {self.service.name!r} is being built", "wait a few seconds"
             )
         policy = self.policy(now_s, self.price_s(capacity, forecast))
+        soon = max(math.ceil(SOON_S / forecast.slot_s), 1)
+        even, _ = expected_outside_rps(
+            forecast.offered_load_erl[:soon] / capacity.work_s, forecast.levels, capacity.grid
+        )
+        self._outlook = (forecast.start_s, forecast.slot_s, even)
         if fleet is None:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
@@ -217,7 +227,9 @@ class Planner:
         seconds : float
             Since the last tick.
         """
-        outside, counted = self.budget.add(records, now_s)
+        outside, counted = self.budget.add(
+            records, now_s, self._foreseen(fleet.ready, now_s, seconds)
+        )
         in_flight = sum(unit.in_flight for unit in fleet.units)
         grew = 0 if self._in_flight is None else in_flight - self._in_flight
         self._in_flight = in_flight
@@ -241,6 +253,14 @@ class Planner:
         if not breached(count, window_s, float(high) * sample, self.feed.dispersion):
             return None
         return self._load_erl(count, window_s)
+
+    def _foreseen(self, ready: int, now_s: float, seconds: float) -> float:
+        """Requests of the log that the plan in force expects outside with these units meanwhile."""
+        if self._outlook is None:
+            return 0.0
+        start_s, slot_s, outside_rps = self._outlook
+        row = outside_rps[min(max(int((now_s - start_s) // slot_s), 0), len(outside_rps) - 1)]
+        return float(row[min(ready, row.size - 1)]) * seconds * self.service.log_sample
 
     def _learn(self, tick: Stretch) -> None:
         """Hold the table to what its units showed, a few hundred requests at a time."""
@@ -303,10 +323,13 @@ def paid_s(fleet: Fleet, min_billing_s: float, now_s: float) -> tuple[float, ...
     return tuple(max(unit.ordered_s + min_billing_s - now_s, 0.0) for unit in alive)
 
 
-def _days(kept: object) -> dict[int, tuple[int, int]]:
+def _days(kept: object) -> dict[int, Spent]:
     if not isinstance(kept, dict):
         return {}
-    return {int(day): (int(pair[0]), int(pair[1])) for day, pair in kept.items()}
+    return {
+        int(day): Spent(int(spent[0]), int(spent[1]), float(spent[2]))
+        for day, spent in kept.items()
+    }
 
 
 def _evidence(kept: object) -> tuple[float, ...]:

@@ -10,21 +10,31 @@ from __future__ import annotations
 
 import math
 
-GAIN = 0.5
+GAIN = 1.0
 """A whole day's budget overspent multiplies the load by exp(GAIN)."""
-LEAST, MOST = 0.4, 1.6
+LEAST, MOST = 0.2, 1.6
 """Behind by more than a day's budget, the rest is repaid over time and not all at once."""
 
 
 def load_factor(
-    outside: float, requests: float, allowed_share: float, day_requests: float
+    outside: float,
+    requests: float,
+    foreseen: float,
+    allowed_share: float,
+    day_requests: float,
 ) -> float:
     """Factor on the load that is planned for.
+
+    What was overspent is repaid. What was not spent is spent only as far as the planner was too careful:
+    fewer requests were outside than it foresaw with the units that were there. Units come whole, and
+    the slack of the last one is no reason to plan for less load than is expected.
 
     Parameters
     ----------
     outside, requests : float
         Requests outside the SLO so far, and all of them, in the budget's window.
+    foreseen : float
+        Requests outside that were expected with the units that were ready.
     allowed_share : float
         1 - attainment target.
     day_requests : float
@@ -33,19 +43,26 @@ def load_factor(
     Returns
     -------
     float
-        1 on budget, above 1 behind the target, below 1 ahead of it; within 0.4 and 1.6.
+        1 on budget, above 1 behind the target, below 1 ahead of it; within 0.2 and 1.6.
 
     Examples
     --------
-    On budget nothing changes; half a day's budget overspent plans for a quarter more load.
+    On budget nothing changes; a quarter of a day's budget overspent plans for a quarter more load; what was
+    foreseen not to be spent is not spent now.
 
-    >>> load_factor(100, 10_000, 0.01, 1e6)
+    >>> load_factor(100, 10_000, 100, 0.01, 1e6)
     1.0
-    >>> round(load_factor(5_100, 10_000, 0.01, 1e6), 3)
+    >>> round(load_factor(2_600, 10_000, 100, 0.01, 1e6), 3)
     1.284
+    >>> load_factor(0, 100_000, 0, 0.01, 1e6)
+    1.0
+    >>> round(load_factor(0, 100_000, 5_000, 0.01, 1e6), 3)
+    0.905
     """
     budget = allowed_share * day_requests
     if budget <= 0:
         return 1.0
     overspent = (outside - allowed_share * requests) / budget
+    if overspent < 0:
+        overspent = max(overspent, min((outside - foreseen) / budget, 0.0))
     return max(math.exp(min(GAIN * overspent, math.log(MOST))), LEAST)

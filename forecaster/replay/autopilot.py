@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from forecaster.capacity.belief import Belief, learn
 from forecaster.capacity.kernel import Simulation, follow
 from forecaster.domain.demand import DemandSeries, FloatArray, IntArray, RequestBatch, TokenMix
 from forecaster.planning.bounds import bounds
@@ -139,7 +140,10 @@ class Autopilot:
         return np.repeat(wanted, _SLOT_TICKS)
 
     def steered(self, chunks: Iterable[RequestBatch], seed: int = 0) -> Timeline:
-        """Live, without hindsight: what was kept of the SLO so far steers the plan."""
+        """Live, without hindsight: what was kept of the SLO so far steers the plan.
+
+        As in the daemon, the belief learns what the units truly carry, the budget what is left to spend.
+        """
         scene, slo = self.scene, self.scene.table.question.slo
         allowed = 1 - slo.attainment
         per_tick = round(TICK_S / FINE_S)
@@ -149,22 +153,36 @@ class Autopilot:
         simulation = Simulation(scene.unit.profile, present, seed=seed)
         feed = Feed(chunks)
         wanted = np.empty(self.price_s.size, np.int64)
-        outside = requests = 0.0
+        outside = requests = foreseen = 0.0
+        belief, steady = Belief(), False
         ready = present
         for k in range(wanted.size):
             now_s = scene.start_s + k * SLOT_S
             done = simulation.run(feed.until(now_s))
             # what waits longer than it may is outside already
-            outside += float((~inside_slo(done, slo)).sum())
+            late = int((~inside_slo(done, slo)).sum())
+            outside += late
             requests += len(done)
-            factor = load_factor(outside, requests, allowed, day)
-            present = wanted[k] = self._order(k, present, self._outside(factor, slice(k, k + 1))[0])
+            if steady:
+                rate = self._came_erl(k - 1) / scene.work_s
+                belief = learn(belief, scene.table, ready, rate, len(done), late, SLOT_S)
+            factor = load_factor(outside, requests, foreseen, allowed, day) / belief.factor
+            ahead = self._outside(factor, slice(k, k + 1))[0] * belief.factor
+            even = self._outside(1 / belief.factor, slice(k, k + 1))[0, 0] * belief.factor
+            foreseen += float(even[min(ready, even.size - 1)]) * SLOT_S
+            present = wanted[k] = self._order(k, present, ahead)
             orders = np.repeat(wanted[: k + 1], _SLOT_TICKS)
             fresh = timeline(orders, scene.start_s, TICK_S, scene.lead_s).ready[-_SLOT_TICKS:]
             times = now_s + TICK_S * np.arange(_SLOT_TICKS)
             simulation.order(follow(zip(times.tolist(), fresh.tolist(), strict=True), ready))
+            steady = bool((fresh == ready).all())
             ready = int(fresh[-1])
         return timeline(np.repeat(wanted, _SLOT_TICKS), scene.start_s, TICK_S, scene.lead_s)
+
+    def _came_erl(self, k: int) -> float:
+        """Load of the slot that planning tick `k` began."""
+        begin = self.scene.first + k * _SLOT_TICKS
+        return float(self.scene.loads.minute_erl[begin : begin + _SLOT_TICKS].mean())
 
     def _outside(self, factor: float, ticks: slice) -> FloatArray:
         """Expected requests/s outside, float64[ticks, slots, N + 1], at `factor` times the load."""

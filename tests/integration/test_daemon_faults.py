@@ -321,4 +321,5 @@ def test_what_was_learnt_survives_a_crash(afternoon: World) -> None:
     afternoon.restart()
     again = afternoon.pilot.planner
     assert list(again.carrying.belief.evidence) == kept["evidence"]
-    assert {str(day): list(spent) for day, spent in again.budget.days.items()} == kept["budget"]
+    assert again.learnt()["evidence"] == kept["evidence"]
+    assert {str(day): spent for day, spent in again.learnt()["budget"].items()} == kept["budget"]

@@ -33,7 +33,16 @@ def test_on_budget_nothing_changes_behind_it_more_is_planned_for() -> None:
     behind = budget.load_factor(1e5)
     assert behind > 1.2
     budget.add(records(5000, late=0), 120.0)
-    assert budget.load_factor(1e5) < behind
+    assert 1 < budget.load_factor(1e5) < behind
+
+
+def test_slack_is_not_spent_but_too_much_care_is() -> None:
+    """Whole units leave slack that was foreseen; a planner that foresaw worse may plan for less."""
+    slack, careful = ErrorBudget(SLO), ErrorBudget(SLO)
+    slack.add(records(20_000, late=0), 0.0, foreseen=0.5)
+    careful.add(records(20_000, late=0), 0.0, foreseen=150.0)
+    assert slack.load_factor(1e5) == pytest.approx(1.0, abs=1e-3)
+    assert careful.load_factor(1e5) < 0.9
 
 
 def test_client_mistakes_do_not_count_and_refusals_do() -> None:
@@ -49,6 +58,7 @@ def test_days_are_forgotten_after_a_week_and_survive_a_restart() -> None:
     assert again.load_factor(1e4) == budget.load_factor(1e4) > 1
     again.add(records(1, late=0), BUDGET_DAYS * DAY_S)
     assert again.load_factor(1e4) == pytest.approx(1.0, abs=0.01)
+    assert len(again.days) == 1
 
 
 class Cliff:

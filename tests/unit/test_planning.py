@@ -31,7 +31,7 @@ from forecaster.planning.tide import Present, tide_table
 from tests.unit.curves import WORK_S, sharp
 
 TEN_EACH = sharp(10.0, 20)
-POLICY = Policy(Limits(1, 20, 1), lead_time_s=180, drain_window_s=300, price_s=100)
+POLICY = Policy(Limits(1, 20, 1), lead_time_s=180, drain_window_s=300, churn_s=300, price_s=100)
 NOW = 1_800_000_000.0
 
 
