@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -133,11 +133,13 @@ def _child(
     answers: multiprocessing.connection.Connection, folder: Path, question: Question, max_units: int
 ) -> None:
     os.nice(NICE)
+    answer: TidegateError | None = None
     try:
         Tables(folder).table(question, max_units)
-        answers.send(None)
     except TidegateError as error:
-        answers.send(error)
+        answer = error
+    with suppress(OSError):  # nobody waits any more: the table is on disk for the next one
+        answers.send(answer)
 
 
 def now(

@@ -21,8 +21,9 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium; ended with the module, because Playwright keeps an event loop running until then."""
     if not CHROMIUM.exists():
         pytest.skip(f"Debian's chromium is not at {CHROMIUM}: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -272,12 +272,16 @@ def test_the_price_keeps_the_share_of_what_happened(seed: int, share: float) -> 
 
 
 @quick
-@given(st.floats(0, 1e5), st.floats(0, 1e6), st.floats(0.0005, 0.5), st.floats(1, 1e6))
+@given(
+    st.floats(0, 1e5), st.floats(0, 1e6), st.floats(0, 1e5), st.floats(0.0005, 0.5),
+    st.floats(1, 1e6),
+)  # fmt: skip
 def test_more_outside_plans_for_more_load(
-    outside: float, requests: float, share: float, day: float
+    outside: float, requests: float, foreseen: float, share: float, day: float
 ) -> None:
-    factor = load_factor(outside, requests, share, day)
+    factor = load_factor(outside, requests, foreseen, share, day)
     assert LEAST <= factor <= MOST
-    assert load_factor(outside + 10, requests, share, day) >= factor
-    assert load_factor(outside, requests + 10, share, day) <= factor
-    assert load_factor(share * requests, requests, share, day) == pytest.approx(1.0)
+    assert load_factor(outside + 10, requests, foreseen, share, day) >= factor
+    assert load_factor(outside, requests + 10, foreseen, share, day) <= factor
+    assert load_factor(outside, requests, foreseen + 10, share, day) <= factor
+    assert load_factor(share * requests, requests, foreseen, share, day) == pytest.approx(1.0)
