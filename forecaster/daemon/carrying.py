@@ -55,7 +55,7 @@ class Carrying:
         self.service, self.unit, self.tables, self.belief = service, unit, tables, belief
         self.table: SizingTable | None = None
         self._asked: Question | None = None
-        self._made: tuple[tuple[int, float, int], Capacity] | None = None
+        self._made: tuple[SizingTable, float, int, Capacity] | None = None
 
     @property
     def work_s(self) -> float:
@@ -94,16 +94,14 @@ class Carrying:
         limit = self.service.limits.max_units
         needed = int(curve.need(np.array(2 * most_erl / self.work_s), clipped=True))
         units = min(limit, max(2 ** math.ceil(math.log2(SPARE * needed + 4)), least_units))
-        key = (id(table), self._factor, units)
-        if self._made is None or self._made[0] != key:
+        made = self._made
+        if made is None or made[0] is not table or made[1:3] != (self._factor, units):
             low = GRID_LOW * curve.capacity_rps(1)
             high = GRID_HIGH * max(curve.capacity_rps(units), 2 * low)
             bindings = tuple(curve.binding(n) for n in range(1, units + 1))
-            self._made = (
-                key,
-                Capacity(tabulate(curve, low, high, units), bindings, self.work_s),
-            )
-        return self._made[1]
+            capacity = Capacity(tabulate(curve, low, high, units), bindings, self.work_s)
+            self._made = made = (table, self._factor, units, capacity)
+        return made[3]
 
     def learn(
         self, units: int, load_erl: float, requests: int, outside: int, seconds: float

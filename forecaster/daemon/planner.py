@@ -124,7 +124,7 @@ class Planner:
         self._outlook: tuple[float, float, FloatArray] | None = None
         self._in_flight: int | None = None
         self._fed = False
-        self._price: tuple[tuple[int, int, float], float] | None = None
+        self._price: tuple[Capacity, tuple[int, float], float] | None = None
         self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
 
     def learnt(self) -> dict[str, object]:
@@ -204,16 +204,16 @@ class Planner:
 
     def price_s(self, capacity: Capacity, forecast: QuantileForecast) -> float:
         """Unit-seconds that a request outside is worth; kept until table or champion change."""
-        key = (self.feed.model_id, id(capacity), round(self.lead_s() / forecast.slot_s))
-        if self._price is None or self._price[0] != key:
+        key = (self.feed.model_id, round(self.lead_s() / forecast.slot_s))
+        if self._price is None or self._price[0] is not capacity or self._price[1] != key:
             day = round(DAY_S / forecast.slot_s)
             allowed = 1.0 - self.service.slo.attainment
             price = price_s(
                 capacity, self._rehearsed(), forecast.offered_load_erl, allowed, day,
                 self.service.limits.step_units,
             )  # fmt: skip
-            self._price = (key, price)
-        return self._price[1]
+            self._price = (capacity, key, price)
+        return self._price[2]
 
     def watch(
         self, records: Sequence[RequestRecord], fleet: Fleet, now_s: float, seconds: float

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.sizing_table import SizingTable
-from forecaster.domain.errors import ModelError, TidegateError
+from forecaster.daemon.beside import Beside, ChildLostError
+from forecaster.domain.errors import TidegateError
 from forecaster.wiring.tables import Tables
 
 log = logging.getLogger(__name__)
-NICE = 10
 LIMIT_S = 600.0
 """A table that takes longer is given up; the one in force serves on."""
 
@@ -39,8 +37,7 @@ class BackgroundSizer:
         self._wanted: SimpleQueue[tuple[Question, int] | None] = SimpleQueue()
         self._building: set[str] = set()
         self._refused: dict[str, TidegateError] = {}
-        self._child: multiprocessing.process.BaseProcess | None = None
-        self._stopped = threading.Event()
+        self._beside = Beside(LIMIT_S)
         self._idle = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="sizer", daemon=True)
         self._thread.start()
@@ -69,54 +66,28 @@ class BackgroundSizer:
 
     def stop(self) -> None:
         """End a build under way; none starts afterwards."""
-        self._stopped.set()
+        self._beside.stop()
         self._wanted.put(None)
-        child = self._child
-        if child is not None and child.is_alive():
-            child.terminate()
         self._thread.join(5.0)
 
     def _work(self) -> None:
-        while not self._stopped.is_set():
+        while not self._beside.stopped:
             asked = self._wanted.get()
             if asked is None:
                 return
             key = self._tables.key(*asked)
             try:
-                self._build(*asked)
+                what = f"sizing {asked[0].unit.name}"
+                self._tables.keep(*asked, self._beside(what, build, self._folder, *asked))
+            except ChildLostError as error:  # the next plan asks again
+                if not self._beside.stopped:
+                    log.warning("%s", error)
             except TidegateError as error:
                 log.warning("no sizing table for %s: %s", asked[0].unit.name, error)
                 self._refused[key] = error
             with self._idle:
                 self._building.discard(key)
                 self._idle.notify_all()
-
-    def _build(self, question: Question, max_units: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe(duplex=False)
-        child = context.Process(
-            target=_child, args=(there, self._folder, question, max_units), daemon=True
-        )
-        child.start()
-        self._child = child
-        there.close()
-        try:
-            if self._stopped.is_set():
-                return
-            if not here.poll(LIMIT_S):
-                raise ModelError(f"sizing took longer than {LIMIT_S:.0f} s", "allow fewer units")
-            answer = here.recv()
-        except EOFError:
-            if self._stopped.is_set():
-                return
-            raise ModelError("the process that sizes died", "see the log") from None
-        finally:
-            child.terminate()
-            child.join()
-            here.close()
-            self._child = None
-        if isinstance(answer, TidegateError):
-            raise answer
 
 
 @contextmanager
@@ -129,17 +100,9 @@ def sizing(home: Path) -> Iterator[BackgroundSizer]:
         sizer.stop()
 
 
-def _child(
-    answers: multiprocessing.connection.Connection, folder: Path, question: Question, max_units: int
-) -> None:
-    os.nice(NICE)
-    answer: TidegateError | None = None
-    try:
-        Tables(folder).table(question, max_units)
-    except TidegateError as error:
-        answer = error
-    with suppress(OSError):  # nobody waits any more: the table is on disk for the next one
-        answers.send(answer)
+def build(folder: Path, question: Question, max_units: int) -> SizingTable:
+    """Build a table and keep it in `folder`; where that cannot be written, the answer is all there is."""
+    return Tables(folder).table(question, max_units)
 
 
 def now(

@@ -93,6 +93,10 @@ class Tables:
         found = self._known.get(key) or _read(self._path(key), _plain(question))
         return None if found is None else self._remember(key, found, max_units)
 
+    def keep(self, question: Question, max_units: int, table: SizingTable) -> None:
+        """Keep a table in memory that another process built."""
+        self._remember(self.key(question, max_units), table, max_units)
+
     def _remember(self, key: str, table: SizingTable, max_units: int) -> SizingTable:
         self._known[key] = table
         self._known.move_to_end(key)

@@ -204,7 +204,7 @@ def test_spread_tells_counting_noise_from_a_missed_tide() -> None:
     assert 0.9 < noise[0] * 50 < 1.1
     assert 0.009 < share[1] < 0.011
     size = spread_at(np.array([[0.0], [1.0]]), np.array([[100.0], [400.0]]))
-    np.testing.assert_allclose(size.ravel(), [0.1, 0.05], rtol=2e-2)
+    np.testing.assert_allclose(size.ravel(), [10 / 101, 20 / 401], rtol=1e-6)
 
 
 def test_pool_follows_who_was_right_lately() -> None:
@@ -228,7 +228,7 @@ def test_correction_lets_go_of_a_season_that_is_none() -> None:
     past, residual = verified(actual, season), actual - season
     weights = fit_correction(past, (6,))[0]
     assert weights[-1, 0] > 0.6
-    assert weights[0, 0] > 0.6
+    assert 0.6 < weights[0, 0] <= 1.1
     found = centre_z(past, weights, np.arange(5994), 6)[:, 0]
     assert np.abs(found - actual[6:]).mean() < 0.5 * np.abs(residual[6:]).mean()
 
