@@ -42,6 +42,7 @@ TRAFFIC_GRACE_S = 6.0
 HEAD_START_S = 4.0
 """Real seconds for tier, first units and traffic generator to come up before the day begins."""
 CHAT, CLASSIFY = "chat", "classify"
+SETTINGS_FILE = "tidegate.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,25 @@ def timezone_where(now_s: float, hour: float) -> str:
     offset = round(hour - now_s / 3600 % 24)
     offset = (offset + 12) % 24 - 12
     return f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT"
+
+
+def write_settings(settings: Settings, home: Path, api_url: str) -> None:
+    """Write a settings file with which, and with TIDEGATE_HOME, every command finds the running demo."""
+    lines = [f"models = {_toml(settings.models.resolve())}"]
+    lines += ["[api]", f"port = {api_url.rsplit(':', 1)[-1]}"]
+    lines += ["[planner]", f"believed = {settings.planner.believed}"]
+    lines += ["[retrain]", f"slot_s = {settings.retrain.slot_s}"]
+    for each in settings.service:
+        values = each.model_dump(mode="json", exclude_defaults=True)
+        slo = values.pop("slo", {})
+        lines += ["[[service]]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+        lines += ["[service.slo]", *(f"{key} = {_toml(value)}" for key, value in slo.items())]
+    (home / SETTINGS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    """A string or a number as TOML writes it: the same as JSON."""
+    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()
 
 
 def make_samples(settings: Settings, units: Mapping[str, UnitType]) -> tuple[Sample, ...]:

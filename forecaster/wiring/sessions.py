@@ -61,6 +61,7 @@ class Session:
         """Start the demo's traffic, if this is a demo."""
         if self.samples:
             assert not isinstance(self.place.clock, SystemClock)
+            demo.write_settings(self.settings, self.place.home, running.url)
             self.traffic = stack.enter_context(
                 demo.traffic(self.place.home, running.tier_url, self.place.clock, self.samples)
             )
@@ -90,8 +91,8 @@ class Session:
                 f" keeps one request in {demo.SPEED:.0f}.",
                 "Not compressed: every request is really sent and answered by a real ONNX Runtime unit,"
                 " latencies and unit starts are real seconds.",
-                f"Look inside while it runs: TIDEGATE_HOME={self.place.home} tidegate plan chat --unit tiny-llama"
-                " --ttft-p99 1 --tpot-p99 0.15",
+                f"Look inside while it runs: TIDEGATE_HOME={self.place.home} tidegate plan chat"
+                f" --config {self.place.home / demo.SETTINGS_FILE}",
             ]
         lines.append("Ctrl-C answers what was accepted, drains and ends.\n")
         return "\n".join(lines)

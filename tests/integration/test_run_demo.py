@@ -84,6 +84,19 @@ def test_a_real_completion_by_a_real_client(demo: Tidegate) -> None:
         )
 
 
+def test_every_command_finds_the_demo_through_its_settings_file(demo: Tidegate, home: Path) -> None:
+    """The tide table of the sampled log is that of the demo: a day with a night."""
+    demo.document()
+    settings = ("--config", str(home / "demo" / "tidegate.toml"))
+    with Tidegate(home / "demo", "plan", "chat", *settings, "--format", "json") as asked:
+        plan = asked.document()
+    held = [slot["hold"] for slot in plan["slots"]]
+    assert min(held) < max(held) <= 8
+    assert plan["unit_hours"] < 0.8 * plan["static_peak_unit_hours"]
+    with Tidegate(home / "demo", "units", "chat", *settings, "--format", "json") as asked:
+        assert asked.document()["service"] == "chat"
+
+
 def test_a_second_demo_of_the_same_home_is_refused_and_harms_nothing(
     demo: Tidegate, home: Path
 ) -> None:
