@@ -11,7 +11,7 @@ import numpy as np
 from forecaster.capacity import classic, generative
 from forecaster.capacity.generative import Load
 from forecaster.capacity.tails import WEIGHTS, lengths
-from forecaster.domain.demand import FloatArray, TokenMix
+from forecaster.domain.demand import TokenMix
 from forecaster.domain.errors import SettingError, SloInfeasibleError
 from forecaster.domain.plan import Binding
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile, UnitType
@@ -223,19 +223,6 @@ def _bracket(question: Question, units: int) -> tuple[float, float]:
     while carries(high):
         low, high = high, high * (1.03 if guess > 0 else 2.0)
     return low, high
-
-
-def capacity_table(question: Question, max_units: int) -> FloatArray:
-    """Rates that 1..`max_units` units carry, float64[max_units], never falling, requests/s.
-
-    Raises
-    ------
-    SloInfeasibleError
-        When no number of units does.
-    """
-    check_feasible(question)
-    rates = [capacity_rps(question, units) for units in range(1, max_units + 1)]
-    return np.maximum.accumulate(np.asarray(rates))
 
 
 def size(question: Question, rate_rps: float) -> Sizing:

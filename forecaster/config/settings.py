@@ -65,8 +65,9 @@ class WindowSettings(Table):
     def _consistent(self) -> Self:
         if self.min_units is None and self.max_units is None:
             raise ValueError("a window sets min_units, max_units or both")
-        if None not in (self.min_units, self.max_units) and self.min_units > self.max_units:  # type: ignore[operator]
-            raise ValueError(f"min_units = {self.min_units} is above max_units = {self.max_units}")
+        low, high = self.min_units, self.max_units
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_units = {low} is above max_units = {high}")
         return self
 
     def window(self) -> Window:

@@ -169,8 +169,8 @@ class Pilot:
             log.warning("%s: hold: %s", self.service.name, error)
             return None
         now_s = self.clock.now_s()
-        policy = self.planner.policy(now_s, self.state.table.price_s if self.state.table else None)
         table = self.state.table
+        policy = self.planner.policy(now_s, table.price_s if table else 0.0)
         if table is None:
             if fleet.ready + fleet.warming >= policy.limits.min_units:
                 self.state.note = "no plan yet: the present fleet is held"

@@ -136,13 +136,13 @@ class Planner:
         """From an order to an answering unit, the measured p90, clock seconds."""
         return lead_p90_s(self.leads, self.unit.lead_time_s * self.speed)
 
-    def policy(self, now_s: float, price: float | None = None) -> Policy:
-        """The rules in force."""
+    def policy(self, now_s: float, price_s: float) -> Policy:
+        """The rules in force, at a price of a violation."""
         planner = self.settings.planner
         return Policy(
             limits=self.service.limits,
             elasticity=self.service.elasticity,
-            price_s=Policy().price_s if price is None else price,
+            price_s=price_s,
             load_factor=self.budget.load_factor(self.feed.day_requests),
             lead_time_s=self.lead_s(),
             tick_s=planner.tick_s,

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,6 @@ HEAD_START_S = 4.0
 """Real seconds for tier, first units and traffic generator to come up before the day begins."""
 CHAT, CLASSIFY = "chat", "classify"
 SETTINGS_FILE = "tidegate.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """A demo's services and their traffic."""
-
-    settings: Settings
-    samples: tuple[Sample, ...]
-    clock: ScaledClock
 
 
 def demo_settings(settings: Settings, now_s: float) -> Settings:

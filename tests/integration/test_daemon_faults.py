@@ -246,7 +246,7 @@ def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
     assert "no new plan: service 'chat' has no champion; run `tidegate retrain chat`" in new.note
     (row,) = [r for r in store.decisions(CHAT, 10) if r.inputs["kind"] == "tick"]
     again = replay_decision(
-        row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s), row.at_s)
+        row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s, 0.0), row.at_s)
     )
     assert decision_to_dict(again) | {"note": ""} == dict(row.output)
     assert new.board.service(CHAT)["hold_units"] is None

@@ -12,7 +12,6 @@ from forecaster.capacity.sizing import (
     Question,
     attainment,
     capacity_rps,
-    capacity_table,
     check_feasible,
     size,
     units_for,
@@ -124,7 +123,7 @@ def test_capacity_is_the_inverse_of_need() -> None:
 
 
 def test_capacity_table_rises() -> None:
-    table = capacity_table(CHAT, 16)
+    table = np.array([capacity_rps(CHAT, units) for units in range(1, 17)])
     assert (np.diff(table) > 0).all()
     assert table[15] >= 15 * table[0]
 
