@@ -193,7 +193,7 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
     table = table_of(question, units, lengths)
     mean_s = float(np.minimum(work_s, usual_s).mean())
     scene = Scene(
-        trace, loads, first, ticks, terms.unit, table, mean_s, terms.lead_s, terms.limits,
+        loads, first, ticks, table, mean_s, terms.lead_s, terms.limits, trace, terms.unit,
         terms.calendar, terms.elasticity,
     )  # fmt: skip
     return learnt(scene, lambda past, fleet: Court(past, terms).candidate(fleet))

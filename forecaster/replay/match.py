@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecaster.domain.demand import FloatArray, IntArray
-from forecaster.replay.scene import TICK_S, Scene
+from forecaster.replay.scene import TICK_S, Sight
 from forecaster.replay.scorecard import Score
 from forecaster.replay.timeline import Timeline, timeline
 
@@ -47,7 +47,7 @@ class Matched:
     judged: int
 
 
-def foreseen_share(scene: Scene, fleet: Timeline, minute_requests: FloatArray) -> float:
+def foreseen_share(scene: Sight, fleet: Timeline, minute_requests: FloatArray) -> float:
     """Share of the requests outside the SLO by the sizing table, minute by minute: the quick judge."""
     rate = scene.actual_erl / scene.work_s
     share = np.zeros(rate.size)
@@ -61,7 +61,7 @@ def foreseen_share(scene: Scene, fleet: Timeline, minute_requests: FloatArray) -
 def match(
     units: Callable[[float], IntArray],
     knobs: tuple[float, float],
-    scene: Scene,
+    scene: Sight,
     minute_requests: FloatArray,
     judge: Callable[[Timeline], Score],
     tolerance: float = TOLERANCE,
@@ -135,7 +135,7 @@ def _between(missed: tuple[float, float], kept: tuple[float, float], wanted: flo
 
 def _foreseen(
     units: Callable[[float], IntArray],
-    scene: Scene,
+    scene: Sight,
     minute_requests: FloatArray,
     low: float,
     high: float,
@@ -157,7 +157,7 @@ def _foreseen(
 def foreseen(
     units: Callable[[float], IntArray],
     knobs: tuple[float, float],
-    scene: Scene,
+    scene: Sight,
     minute_requests: FloatArray,
 ) -> Timeline:
     """The fleet at the least knob that keeps the target by the table alone: for comparing settings."""

@@ -1,7 +1,7 @@
 """The rival policies: each a pure rule from past load (or, for the clairvoyants, the future) to units.
 
 Every rule has one safety knob; the judge sets it to the least that keeps the target on the same
-trace and tier. Sizing is the same for all who size on percentiles (`Scene.need`); HPA, Knative and
+trace and tier. Sizing is the same for all who size on percentiles (`Sight.need`); HPA, Knative and
 the mean-based planner divide by a target per unit, as they do in the field.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from forecaster.domain.demand import FloatArray, IntArray
-from forecaster.replay.scene import FINE_S, SLOT_S, TICK_S, Scene
+from forecaster.replay.scene import FINE_S, SLOT_S, TICK_S, Sight
 from forecaster.replay.timeline import ahead
 
 _SLOT_TICKS = round(SLOT_S / TICK_S)
@@ -22,24 +22,24 @@ HPA_STABILISATION_TICKS = 5
 PANIC_RATIO = 2.0
 
 
-def static_peak(scene: Scene, knob: float) -> IntArray:
+def static_peak(scene: Sight, knob: float) -> IntArray:
     """The same fleet all the time; the knob scales the busiest five minutes."""
     busiest = float(scene.actual_erl.reshape(-1, _SLOT_TICKS).mean(axis=1).max())
     return np.repeat(scene.need(np.array([busiest * knob])), scene.ticks)
 
 
-def last_value(scene: Scene, knob: float) -> IntArray:
+def last_value(scene: Sight, knob: float) -> IntArray:
     """The last five minutes, times the knob."""
     return scene.need(knob * smoothed_load(scene, 0.0))
 
 
-def smoothed(scene: Scene, knob: float, half_life_s: float, hold_s: float) -> IntArray:
+def smoothed(scene: Sight, knob: float, half_life_s: float, hold_s: float) -> IntArray:
     """An exponential mean, times the knob; units are given back when it stayed lower for the hold."""
     wanted = scene.need(knob * smoothed_load(scene, half_life_s))
     return held(wanted, round(hold_s / TICK_S))
 
 
-def smoothed_load(scene: Scene, half_life_s: float) -> FloatArray:
+def smoothed_load(scene: Sight, half_life_s: float) -> FloatArray:
     """Load known at each scored tick: the last whole slot, or an exponential mean of minutes."""
     if half_life_s <= 0:
         known = _known_slots(scene)
@@ -58,7 +58,7 @@ def held(wanted: IntArray, ticks: int) -> IntArray:
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, ticks + 1).max(axis=1))
 
 
-def seasonal_naive(scene: Scene, knob: float) -> IntArray:
+def seasonal_naive(scene: Sight, knob: float) -> IntArray:
     """The same five minutes a week ago (a day, with less history), one lead ahead, times the knob."""
     first = scene.first // _SLOT_TICKS
     slots = scene.ticks // _SLOT_TICKS
@@ -72,7 +72,7 @@ def seasonal_naive(scene: Scene, knob: float) -> IntArray:
     return _ready_by(scene, scene.need(knob * load))
 
 
-def hpa(scene: Scene, knob: float) -> IntArray:
+def hpa(scene: Sight, knob: float) -> IntArray:
     """Kubernetes' rule on the true offered load of the minute before.
 
     ``ceil(current * metric / target)`` unless within 10 % of the target; the most of the last 300 s
@@ -93,7 +93,7 @@ def hpa(scene: Scene, knob: float) -> IntArray:
     return out
 
 
-def knative(scene: Scene, knob: float) -> IntArray:
+def knative(scene: Sight, knob: float) -> IntArray:
     """Knative's rule: a stable window of 60 s, a panic window of 10 s, never down in panic.
 
     Panic begins when the short window wants twice what there is and ends a stable window later.
@@ -118,17 +118,17 @@ def knative(scene: Scene, knob: float) -> IntArray:
     return out[::per_tick]  # what it wants at the beginning of the minute is ordered
 
 
-def tide_clairvoyant(scene: Scene, knob: float) -> IntArray:
+def tide_clairvoyant(scene: Sight, knob: float) -> IntArray:
     """Knows the half-hour means to come, not the noise on them: the floor for any forecaster."""
     return _ready_by(scene, scene.need(knob * _coming_means(scene, HALF_HOUR_SLOTS)))
 
 
-def clairvoyant(scene: Scene, knob: float) -> IntArray:
+def clairvoyant(scene: Sight, knob: float) -> IntArray:
     """Knows the five-minute means to come."""
     return _ready_by(scene, scene.need(knob * _coming_means(scene, 1)))
 
 
-def _coming_means(scene: Scene, slots: int) -> FloatArray:
+def _coming_means(scene: Sight, slots: int) -> FloatArray:
     """True mean load of each run of `slots` slots, by slot, one lead beyond the window."""
     first = scene.first // _SLOT_TICKS
     count = scene.ticks // _SLOT_TICKS
@@ -139,7 +139,7 @@ def _coming_means(scene: Scene, slots: int) -> FloatArray:
     return np.asarray((sums / np.bincount(runs))[runs])
 
 
-def _ready_by(scene: Scene, by_slot: IntArray) -> IntArray:
+def _ready_by(scene: Sight, by_slot: IntArray) -> IntArray:
     """Orders that have the units of every slot ready when it begins."""
     by_tick = np.repeat(by_slot, _SLOT_TICKS)
     missing = scene.ticks + scene.lead_ticks - by_tick.size
@@ -148,20 +148,20 @@ def _ready_by(scene: Scene, by_slot: IntArray) -> IntArray:
     return ahead(by_tick, scene.lead_ticks)[: scene.ticks]
 
 
-def _known_slots(scene: Scene) -> IntArray:
+def _known_slots(scene: Sight) -> IntArray:
     """The last whole slot before each scored tick."""
     tick = scene.first + np.arange(scene.ticks)
     return np.maximum(tick // _SLOT_TICKS - 1, 0)
 
 
-def _filled(scene: Scene) -> FloatArray:
+def _filled(scene: Sight) -> FloatArray:
     """Load per slot with what is missing replaced by the last known one."""
     load = scene.loads.slot_erl
     last = np.maximum.accumulate(np.where(np.isfinite(load), np.arange(load.size), 0))
     return np.nan_to_num(load[last])
 
 
-def _minutes_before(scene: Scene) -> FloatArray:
+def _minutes_before(scene: Sight) -> FloatArray:
     minutes = scene.loads.minute_erl
     at = scene.first + np.arange(scene.ticks) - 1
     return np.asarray(minutes[np.maximum(at, 0)])

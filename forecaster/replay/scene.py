@@ -63,13 +63,13 @@ class Loads:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One replay's world: loads, the scored window, the unit and what it carries.
+class Sight:
+    """What a rule plays on: loads, the scored window, and what units carry.
 
     Attributes
     ----------
     loads : Loads
-        From the beginning of the log on; a policy at tick t sees what lies before t.
+        From the beginning on; a policy at tick t sees what lies before t.
     first : int
         First scored minute.
     ticks : int
@@ -78,21 +78,15 @@ class Scene:
         Mean work of one request before the scored window: the table's rates are loads / work_s.
     lead_s : float
         From the order to a unit that answers.
-    elasticity : float
-        Of Tidegate's plans, 0..1; the rivals have none.
     """
 
-    trace: Trace
     loads: Loads
     first: int
     ticks: int
-    unit: UnitType
     table: SizingTable
     work_s: float
     lead_s: float
     limits: Limits
-    calendar: CalendarSpec
-    elasticity: float = 1.0
 
     @property
     def start_s(self) -> float:
@@ -135,6 +129,22 @@ class Scene:
         step = self.limits.step_units
         stepped = -(-units // step) * step
         return np.asarray(np.clip(stepped, self.limits.min_units, self.limits.max_units), np.int64)
+
+
+@dataclass(frozen=True)
+class Scene(Sight):
+    """One replay's world: what is seen, the trace that judges it, and the unit.
+
+    Attributes
+    ----------
+    elasticity : float
+        Of Tidegate's plans, 0..1; the rivals have none.
+    """
+
+    trace: Trace
+    unit: UnitType
+    calendar: CalendarSpec
+    elasticity: float = 1.0
 
 
 def measure_loads(trace: Trace, unit: UnitType, most_work_s: float = np.inf) -> Loads:

@@ -51,8 +51,8 @@ def scene_of(table: SizingTable) -> MakeScene:
         nothing = np.ones(1, np.int64)
         log = RequestBatch("made", np.array([MONDAY_S]), nothing, nothing)
         return Scene(
-            Trace(log), Loads(MONDAY_S, fine, np.ones(fine.size) * 10), first, ticks, UNIT, table,
-            0.1, lead_s, Limits(**{"min_units": 1, "max_units": 64, "step_units": 1, **limits}),
+            Loads(MONDAY_S, fine, np.ones(fine.size) * 10), first, ticks, table, 0.1, lead_s,
+            Limits(**{"min_units": 1, "max_units": 64, "step_units": 1, **limits}), Trace(log), UNIT,
             CalendarSpec(),
         )  # fmt: skip
 
