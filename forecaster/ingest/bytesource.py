@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from forecaster.domain.errors import DataError
 
@@ -60,7 +61,7 @@ class ByteSource:
         raw = self._peek(most)
         head = b""
         try:
-            for piece in _decompressed(iter([raw]), _magic(raw)):
+            for piece in _decompressed(iter([raw]), _magic(raw), most):
                 head += piece
                 if len(head) >= most:
                     break
@@ -125,27 +126,29 @@ def _magic(raw: bytes) -> str:
     return "zstd" if raw.startswith(_ZSTD) else ""
 
 
-def _decompressed(raw: Iterator[bytes], compression: str) -> Iterator[bytes]:
+def _decompressed(
+    raw: Iterator[bytes], compression: str, piece_bytes: int = _PIECE_BYTES_MOST
+) -> Iterator[bytes]:
     if compression == "gzip":
-        return _gunzipped(raw)
+        return _gunzipped(raw, piece_bytes)
     if compression == "zstd":
         return _unzstd(raw)
     return raw
 
 
-def _gunzipped(raw: Iterator[bytes]) -> Iterator[bytes]:
+def _gunzipped(raw: Iterator[bytes], piece_bytes: int) -> Iterator[bytes]:
     """Every member of a gzip stream, to the last byte that is there, in pieces of bounded size."""
-    inflate = zlib.decompressobj(wbits=31)
+    inflate = isal_zlib.decompressobj(wbits=31)
     for piece in raw:
         rest = piece
         while rest:
             if inflate.eof:
                 if not rest.strip(b"\0"):
                     break  # padding after the last member
-                inflate = zlib.decompressobj(wbits=31)
+                inflate = isal_zlib.decompressobj(wbits=31)
             try:
-                yield inflate.decompress(rest, _PIECE_BYTES_MOST)
-            except zlib.error as error:
+                yield inflate.decompress(rest, piece_bytes)
+            except IsalError as error:  # type: ignore[misc]  # its stub declares an instance
                 raise CutShortError(f"the gzip stream is damaged ({error})") from error
             rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
     if not inflate.eof:
