@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from forecaster.wiring.tables import Tables
 log = logging.getLogger(__name__)
 LIMIT_S = 600.0
 """A table that takes longer is given up; the one in force serves on."""
+AT_ONCE = min(2, os.cpu_count() or 1)
+"""Tables that are built at a time."""
 
 
 class BackgroundSizer:
     """Answers a planner at once: with a table, with None while it is built, or with why there is none.
 
-    Builds one table at a time, each in a process of its own, so that neither ticks nor the API wait.
+    Builds each table in a process of its own, so that neither ticks nor the API wait.
 
     Parameters
     ----------
@@ -37,10 +40,14 @@ class BackgroundSizer:
         self._wanted: SimpleQueue[tuple[Question, int] | None] = SimpleQueue()
         self._building: set[str] = set()
         self._refused: dict[str, TidegateError] = {}
-        self._beside = Beside(LIMIT_S)
         self._idle = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="sizer", daemon=True)
-        self._thread.start()
+        self._builders = [Beside(LIMIT_S) for _ in range(AT_ONCE)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(builder,), name="sizer", daemon=True)
+            for builder in self._builders
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __call__(self, question: Question, max_units: int) -> SizingTable | None:
         """The table, or None while it is being built.
@@ -65,22 +72,24 @@ class BackgroundSizer:
             return self._idle.wait_for(lambda: not self._building, limit_s)
 
     def stop(self) -> None:
-        """End a build under way; none starts afterwards."""
-        self._beside.stop()
-        self._wanted.put(None)
-        self._thread.join(5.0)
+        """End the builds under way; none starts afterwards."""
+        for builder in self._builders:
+            builder.stop()
+            self._wanted.put(None)
+        for thread in self._threads:
+            thread.join(5.0)
 
-    def _work(self) -> None:
-        while not self._beside.stopped:
+    def _work(self, builder: Beside) -> None:
+        while not builder.stopped:
             asked = self._wanted.get()
             if asked is None:
                 return
             key = self._tables.key(*asked)
             try:
                 what = f"sizing {asked[0].unit.name}"
-                self._tables.keep(*asked, self._beside(what, build, self._folder, *asked))
+                self._tables.keep(*asked, builder(what, build, self._folder, *asked))
             except ChildLostError as error:  # the next plan asks again
-                if not self._beside.stopped:
+                if not builder.stopped:
                     log.warning("%s", error)
             except TidegateError as error:
                 log.warning("no sizing table for %s: %s", asked[0].unit.name, error)
