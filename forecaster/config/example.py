@@ -8,7 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from forecaster.config.settings import ServiceSettings, Settings, SloSettings, WindowSettings
+from forecaster.config.settings import (
+    EventSettings,
+    ServiceSettings,
+    Settings,
+    SloSettings,
+    WindowSettings,
+)
 
 
 def example_toml() -> str:
@@ -35,7 +41,7 @@ def example_toml() -> str:
         'unit = "tiny-llama"',
     ]
     for key, field in ServiceSettings.model_fields.items():
-        if key not in ("name", "unit", "slo", "events", "window"):
+        if key not in ("name", "unit", "slo", "event", "window"):
             lines += _setting(key, field.description, _default(field))
     lines += ["", "[service.slo]"]
     for key, field in SloSettings.model_fields.items():
@@ -45,6 +51,12 @@ def example_toml() -> str:
     lines += ["# [[service.window]]"]
     for key, field in WindowSettings.model_fields.items():
         lines += [f"# {field.description}", f"# {key} = {example.get(key, '...')}"]
+    lines += ["", "# What is known to come: a launch, a sale, a campaign that recurs."]
+    known = {"name": '"spring sale"', "start": "2027-03-01T09:00:00", "end": "2027-03-01T21:00:00"}
+    lines += ["# [[service.event]]"]
+    for key, field in EventSettings.model_fields.items():
+        said = known.get(key) or _toml(_default(field)) or "..."
+        lines += [f"# {field.description}", f"# {key} = {said}"]
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +76,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
         yield f"service.slo.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in WindowSettings.model_fields.items():
         yield f"service.window.{key}", _toml(_default(inner)), inner.description or ""
+    for key, inner in EventSettings.model_fields.items():
+        yield f"service.event.{key}", _toml(_default(inner)), inner.description or ""
 
 
 def _setting(key: str, description: str | None, default: Any) -> list[str]:

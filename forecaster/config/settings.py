@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Self
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forecaster.domain.service import CalendarSpec, Event, Limits, Mode, Service, Slo, Window
+from forecaster.domain.service import CalendarSpec, Event, Every, Limits, Mode, Service, Slo, Window
 from forecaster.seasonal.names import MEMBER_NAMES
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -39,11 +41,40 @@ class SloSettings(Table):
 
 
 class EventSettings(Table):
-    """A day that is unlike other days: a launch, a sale, a load test."""
+    """Something known that makes demand unlike other days: a launch, a campaign, a sale."""
 
-    name: str = Field(description="shown on the dashboard")
-    start: float = Field(description="epoch seconds")
-    end: float = Field(description="epoch seconds")
+    name: str = Field(
+        min_length=1, description="events of one name are the same thing: they teach one another"
+    )
+    start: datetime = Field(description="ISO 8601; without an offset by the service's own clock")
+    end: datetime = Field(description="after the start, ISO 8601 as well")
+    before_s: float = Field(0.0, ge=0, le=14 * 86400, description="already unusual before, seconds")
+    after_s: float = Field(0.0, ge=0, le=14 * 86400, description="still unusual after, seconds")
+    factor: float = Field(
+        1.5, gt=0, le=1000, description="times the usual demand, until an occurrence was seen"
+    )
+    every: Every = Field(Every.ONCE, description="once, week, month or year, by the local clock")
+    until: datetime | None = Field(None, description="the last occurrence begins before")
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if (self.start.tzinfo is None) != (self.end.tzinfo is None):
+            raise ValueError("start and end both have an offset from UTC, or neither")
+        if self.end <= self.start:
+            raise ValueError(f"end = {self.end} is not after start = {self.start}")
+        return self
+
+    def event(self, timezone: str) -> Event:
+        """The domain value, its times read by the clock of `timezone`."""
+        start_s, end_s = (_epoch_s(moment, timezone) for moment in (self.start, self.end))
+        until_s = math.inf if self.until is None else _epoch_s(self.until, timezone)
+        return Event(
+            self.name, start_s, end_s, self.before_s, self.after_s, self.factor, self.every, until_s
+        )
+
+
+def _epoch_s(moment: datetime, timezone: str) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).timestamp()
 
 
 class WindowSettings(Table):
@@ -117,7 +148,9 @@ class ServiceSettings(Table):
     step_units: int = Field(1, ge=1, le=64, description="units are bought in multiples of this")
     timezone: str = Field("UTC", description="IANA time zone of the service's users")
     country: str = Field("", description="ISO 3166 code whose public holidays matter; empty = none")
-    events: tuple[EventSettings, ...] = Field((), description="own special days")
+    event: tuple[EventSettings, ...] = Field(
+        (), description="[[service.event]]: name, start, end, before_s, after_s, factor, every"
+    )
     window: tuple[WindowSettings, ...] = Field(
         (), description="[[service.window]]: days, start, end, min_units, max_units"
     )
@@ -165,7 +198,7 @@ class ServiceSettings(Table):
         """The domain value."""
         slo = Slo(**self.slo.model_dump())
         limits = Limits(self.min_units, self.max_units, self.step_units)
-        events = tuple(Event(e.name, e.start, e.end) for e in self.events)
+        events = tuple(each.event(self.timezone) for each in self.event)
         calendar = CalendarSpec(self.timezone, self.country, events)
         windows = tuple(each.window() for each in self.window)
         return Service(

@@ -119,7 +119,7 @@ class CalendarFeatures(Protocol):
         ...
 
     def day_type(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """0..6 = Monday..Sunday, 7 = public holiday or own event."""
+        """0..6 = Monday..Sunday, 7 = public holiday."""
         ...
 
     def epoch_s(self, slots: npt.NDArray[np.int64]) -> FloatArray:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from forecaster.domain.anomaly import Judgement
 
 
 class Mode(StrEnum):
@@ -85,22 +88,59 @@ class Pin:
     why: str = ""
 
 
+class Every(StrEnum):
+    """How often an event comes again, by the service's own clock."""
+
+    ONCE = "once"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A known special day of the service: it does not look like other days."""
+    """Something known that makes demand unlike other days: a launch, a campaign, a sale.
+
+    Events of one name are occurrences of the same thing: the next one is like the last ones.
+
+    Attributes
+    ----------
+    start_s, end_s : float
+        The first occurrence, epoch seconds.
+    before_s, after_s : float
+        How long demand is already, and still, unlike other days around it.
+    factor : float
+        Times the usual demand that is expected until one was seen; below 1: less.
+    every : Every
+        How often it comes again.
+    until_s : float
+        None begins after this, epoch seconds.
+    """
 
     name: str
     start_s: float
     end_s: float
+    before_s: float = 0.0
+    after_s: float = 0.0
+    factor: float = 1.5
+    every: Every = Every.ONCE
+    until_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarSpec:
-    """Whose days and holidays shape the tide."""
+    """Whose days and holidays shape the tide.
+
+    Attributes
+    ----------
+    judged : tuple of Judgement
+        Stretches that an operator told to learn, or not to; the newest comes last and counts.
+    """
 
     timezone: str = "UTC"
     country: str = ""
     events: tuple[Event, ...] = ()
+    judged: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import TooLittleHistoryError
-from forecaster.domain.ports import CalendarFeatures
 from forecaster.seasonal import registry
 from forecaster.seasonal.bank import residual_bank
+from forecaster.seasonal.calendar import Calendar
+from forecaster.seasonal.events import Lifts, event_slots, learn_lifts
+from forecaster.seasonal.hygiene import cleaned
 from forecaster.seasonal.member import Member, SlotArray, slots_per_day
 from forecaster.seasonal.softlog import scale_of, to_z
 
@@ -33,26 +35,37 @@ class History:
     Attributes
     ----------
     Y : float64[T, N]
-        Demand per slot; NaN where missing.
+        Demand per slot; NaN where missing, and during events: they are no matter of the season.
     Z : float32[T, N]
         The same on the z scale.
+    taught : float32[T, N]
+        What the season learns of it: without anomalies.
     scale : float64[N]
         The z scale.
-    calendar : CalendarFeatures
+    calendar : Calendar
         Calendar of the grid.
+    lifts : Lifts
+        What events did.
     """
 
     Y: FloatArray
     Z: FloatArray
+    taught: FloatArray
     scale: FloatArray
-    calendar: CalendarFeatures
+    calendar: Calendar
+    lifts: Lifts
 
     @classmethod
-    def of(cls, Y: FloatArray, calendar: CalendarFeatures) -> History:
+    def of(cls, Y: FloatArray, calendar: Calendar) -> History:
         """From demand, float64[T, N], NaN where missing."""
+        lifts = learn_lifts(Y, calendar)
+        during = event_slots(calendar, np.arange(Y.shape[0]))
+        if during.any():
+            Y = np.where(during[:, None], np.nan, Y)
         mask = np.isfinite(Y)
         scale = scale_of(np.where(mask, Y, 0.0), mask)
-        return cls(Y, to_z(Y, scale).astype(PRECISION), scale, calendar)
+        Z = to_z(Y, scale).astype(PRECISION)
+        return cls(Y, Z, cleaned(Z, Y, calendar), scale, calendar, lifts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,8 @@ class Verified:
         Row d: the season's z as said at the start of the day d days before the slot's own.
     bank : float64[B, 5, N]
         Residual bank after each slot.
+    lifts : Lifts
+        What events do.
     """
 
     member: Member
@@ -87,6 +102,7 @@ class Verified:
     actual_z: FloatArray
     base_z: FloatArray
     bank: FloatArray
+    lifts: Lifts
 
     def season_z(self, origins: SlotArray, lead: int) -> FloatArray:
         """Season `lead` slots after each origin as it stood at the origin, float64[n, N].
@@ -140,8 +156,9 @@ def backtest(member: str, history: History, first: int, days: int = 3) -> Verifi
     """
     rolled = registry.make(member)
     Z, slot_s = history.Z, history.calendar.slot_s
-    base_z = rolled.roll(Z, history.scale, history.calendar, first, days)
+    base_z = rolled.roll(history.taught, history.scale, history.calendar, first, days)
     bank = residual_bank(Z[first:] - base_z[0], slot_s)
     return Verified(
-        rolled, first, slot_s, history.scale, history.Y[first:], Z[first:], base_z, bank
-    )
+        rolled, first, slot_s, history.scale, history.Y[first:], Z[first:], base_z, bank,
+        history.lifts,
+    )  # fmt: skip

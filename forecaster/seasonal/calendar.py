@@ -14,7 +14,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.domain.service import CalendarSpec
 
 HOLIDAY = 7
-"""Day type of a public holiday or an own event."""
+"""Day type of a public holiday."""
 
 DAY_S = 86_400
 QUARTER_S = 900
@@ -59,14 +59,11 @@ class Calendar:
         return np.asarray(self.local(slots).astype(np.int64) % DAY_S / 60.0)
 
     def day_type(self, slots: SlotArray) -> SlotArray:
-        """0..6 = Monday..Sunday, 7 = public holiday or own event."""
+        """0..6 = Monday..Sunday, 7 = public holiday."""
         days = self.local(slots).astype(np.int64) // DAY_S
         kind = (days + EPOCH_WEEKDAY) % 7
         if self.spec.country:
             kind = np.where(np.isin(days, _holidays(self.spec.country, days)), HOLIDAY, kind)
-        epoch = self.epoch_s(slots)
-        for event in self.spec.events:
-            kind = np.where((epoch >= event.start_s) & (epoch < event.end_s), HOLIDAY, kind)
         return np.asarray(kind, dtype=np.int64)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
@@ -213,6 +214,7 @@ def corrected_quantiles(
     bank: FloatArray,
     horizons: FloatArray,
     levels: FloatArray,
+    unsure: FloatArray | None = None,
 ) -> FloatArray:
     """Quantiles of demand given the season and the residual bank at the origin.
 
@@ -228,6 +230,8 @@ def corrected_quantiles(
         Leads in slots, >= 1.
     levels : float64[Q]
         Levels inside (0, 1), rising.
+    unsure : float64[H, N] or None
+        Standard deviation on the log scale that comes on top: what is not known of an event.
 
     Returns
     -------
@@ -245,10 +249,22 @@ def corrected_quantiles(
     unknown = 1 - np.minimum(weights[:, :-1].sum(axis=1), 1.0)
     centre = base_z + carried + (share * unknown * fade[:, None]) * (new - carried)
     spread = at_leads(calibration.spread, leads, horizons)
-    size = spread_at(spread, from_z(centre, np.array(1.0)))
+    level = from_z(centre, np.array(1.0))
     errors = interpolate_levels(at_leads(calibration.quantiles, leads, horizons), levels)
-    z = centre[:, None] + size[:, None] * errors
+    away = spread_at(spread, level)[:, None] * errors
+    if unsure is not None and unsure.any():
+        away = _widened(away, (unsure * level / (level + 1))[:, None], levels)
+    z = centre[:, None] + away
     return from_z(np.maximum.accumulate(z, axis=1), calibration.scale)
+
+
+def _widened(away: FloatArray, unsure: FloatArray, levels: FloatArray) -> FloatArray:
+    """Quantiles of the error with an independent normal one on top, root of the sum of squares."""
+    more = unsure * ndtri(levels)[None, :, None]
+    return np.asarray(
+        np.sign(more) * np.hypot(np.where(away * more > 0, away, 0.0), more)
+        + np.where(away * more > 0, 0.0, away)
+    )
 
 
 __all__ = [

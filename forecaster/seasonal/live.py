@@ -16,8 +16,10 @@ from forecaster.seasonal.backtest import Verified
 from forecaster.seasonal.bank import HALF_LIVES_S, advance_bank
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.champion import Calibrated, Calibration, corrected_quantiles
+from forecaster.seasonal.events import Lifts, learn_lifts, lifted
+from forecaster.seasonal.hygiene import cleaned
 from forecaster.seasonal.member import Member, SlotArray, slots_per_day
-from forecaster.seasonal.softlog import to_z
+from forecaster.seasonal.softlog import from_z, to_z
 
 
 class LiveFleet:
@@ -33,13 +35,20 @@ class LiveFleet:
         Residual bank of what is known.
     now_z : float64[N] or None
         What the season said of the last known slot before it was known.
+    lifts : Lifts
+        What known events do to the season.
     """
 
     def __init__(
-        self, calibration: Calibration, member: Member, bank: FloatArray, now_z: FloatArray | None
+        self,
+        calibration: Calibration,
+        member: Member,
+        bank: FloatArray,
+        now_z: FloatArray | None,
+        lifts: Lifts,
     ) -> None:
         self.calibration = calibration
-        self.bank, self.now_z = bank, now_z
+        self.bank, self.now_z, self.lifts = bank, now_z, lifts
         self.day = member.slots_per_day
         self._serve(member)
 
@@ -52,16 +61,19 @@ class LiveFleet:
         Z = to_z(Y, calibration.scale)
         day = slots_per_day(calendar.slot_s)
         split = Z.shape[0] - day if Z.shape[0] >= 3 * day else Z.shape[0]
-        member = registry.make(calibration.member).fit_z(Z[:split], calibration.scale, calendar)
+        taught = cleaned(Z[:split], Y[:split], calendar)
+        member = registry.make(calibration.member).fit_z(taught, calibration.scale, calendar)
         bank = np.zeros((len(HALF_LIVES_S), Y.shape[1]))
-        fleet = cls(calibration, member, bank, None)
+        fleet = cls(calibration, member, bank, None, learn_lifts(Y, calendar))
         fleet._advance_z(Z[split:])
         return fleet
 
     @classmethod
     def after(cls, calibration: Calibration, verified: Verified) -> LiveFleet:
         """Straight from the backtest that calibrated it."""
-        return cls(calibration, verified.member, verified.bank[-1], verified.base_z[0, -1])
+        return cls(
+            calibration, verified.member, verified.bank[-1], verified.base_z[0, -1], verified.lifts
+        )
 
     @property
     def slots(self) -> int:
@@ -93,6 +105,7 @@ class LiveFleet:
             self.bank,
             horizons.astype(float),
             np.asarray(levels, dtype=float),
+            self.lifts.at(self.slots - 1 + horizons)[1],
         )
 
     def _serve(self, member: Member) -> None:
@@ -113,14 +126,18 @@ class LiveFleet:
             self.taught += block.shape[0]
             done += block.shape[0]
             if self.known >= self.day:
-                self.member.extend_z(self.member.Z)
+                known = self.member.Z
+                Y = from_z(known, self.calibration.scale)
+                self.member.extend_z(cleaned(known, Y, self.lifts.calendar))
                 self._serve(self.member)
 
     def _season(self, ahead: SlotArray) -> FloatArray:
-        """Season `ahead` slots after the last fit, cached: a fitted season does not change."""
+        """Season `ahead` slots after the last fit, events included, cached until it is refitted."""
         if ahead.max() > self._path.shape[0]:
             steps = max(int(ahead.max()), 2 * self.day) - self.taught
             fresh = self.member.path(range(1, steps + 1))
+            slots = self.fitted_at + self.taught + np.arange(steps)
+            fresh = lifted(fresh, self.lifts.at(slots)[0])
             self._path = np.concatenate([self._path[: self.taught], fresh])
         return np.asarray(self._path[ahead - 1])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from forecaster.domain.errors import SettingError
-from forecaster.domain.service import CalendarSpec, Event
+from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.calendar import HOLIDAY, Calendar
 
 MARCH_30_2025 = 1_743_292_800.0  # Europe/Berlin loses an hour at 01:00 UTC
@@ -27,13 +27,10 @@ def test_half_hour_zones() -> None:
     assert hours(0.0, "Asia/Kolkata", 1).tolist() == [5.5]
 
 
-def test_days_holidays_and_events() -> None:
+def test_days_and_holidays() -> None:
     christmas = 1_735_084_800.0  # 2024-12-25 00:00 UTC, a Wednesday
     days = Calendar(christmas - 86400, 86400, CalendarSpec("UTC", "DE"))
     assert days.day_type(np.arange(4)).tolist() == [1, HOLIDAY, HOLIDAY, 4]
-    event = Event("launch", christmas - 86400, christmas)
-    own = Calendar(christmas - 86400, 86400, CalendarSpec("UTC", "", (event,)))
-    assert own.day_type(np.arange(2)).tolist() == [HOLIDAY, 2]
 
 
 @pytest.mark.parametrize(

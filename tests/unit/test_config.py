@@ -62,6 +62,16 @@ def test_bad_timezone_is_refused_before_anything_starts() -> None:
     assert "timezone" in refused({"service": [{**SERVICE, "timezone": "Mars/Olympus"}]})
 
 
+def test_events_are_read_by_the_clock_of_the_service() -> None:
+    sale = {"name": "sale", "start": "2026-07-01T09:00:00", "end": "2026-07-01T21:00:00"}
+    service = {**SERVICE, "timezone": "Europe/Berlin", "event": [sale]}
+    (event,) = load_settings(None, {"service": [service]}).service[0].service().calendar.events
+    assert (event.start_s, event.end_s - event.start_s) == (1_782_889_200.0, 12 * 3600)  # 07:00 UTC
+    line = refused({"service": [{**service, "event": [{**sale, "end": "2026-07-01T08:00:00"}]}]})
+    assert "is not after start" in line
+    assert "factor = 0" in refused({"service": [{**service, "event": [{**sale, "factor": 0}]}]})
+
+
 def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "t.toml"
     file.write_text('dsn = "host=a"\n[api]\nport = 1234\n')
@@ -91,7 +101,7 @@ def test_example_is_complete_and_loads() -> None:
     assert settings.service[0].name == "chat"
     for key, _default, meaning in rows():
         assert meaning, f"{key} is undocumented"
-        assert f"{key.rsplit('.', 1)[-1]} =" in text or key in ("service.events", "service.window")
+        assert f"{key.rsplit('.', 1)[-1]} =" in text or key in ("service.event", "service.window")
 
 
 def test_shipped_unit_types_load() -> None:

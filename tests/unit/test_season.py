@@ -15,6 +15,7 @@ from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.calibration import conformal_quantiles
 from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z
 from forecaster.seasonal.correction import fit_correction, non_negative
+from forecaster.seasonal.events import learn_lifts
 from forecaster.seasonal.live import LiveForecaster
 from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.pool import SMOOTH_S, Pool
@@ -40,8 +41,9 @@ def verified(actual_z: np.ndarray, season_z: np.ndarray) -> Verified:
     """What five-minute slots would have been verified as, with the same season on both days."""
     actual_z, base_z = actual_z[:, None], np.stack([season_z, season_z])[:, :, None]
     bank = residual_bank(actual_z - base_z[0], 300.0)
+    lifts = learn_lifts(actual_z, Calendar(START_S, 300.0, CalendarSpec()))
     return Verified(
-        CalendarRidge(), 576, 300.0, np.ones(1), np.expm1(actual_z), actual_z, base_z, bank
+        CalendarRidge(), 576, 300.0, np.ones(1), np.expm1(actual_z), actual_z, base_z, bank, lifts
     )
 
 
