@@ -16,6 +16,7 @@ _OWN = (
     "drain_deadline_s",
     "price_per_hour",
     "min_billing_s",
+    "billing_step_s",
 )
 
 

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from forecaster import __version__
 from forecaster.api.backend import Backend
 from forecaster.api.metrics import render
+from forecaster.api.money import LAST_S, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.replays import Replays, replay_routes
 from forecaster.domain.errors import (
@@ -32,8 +33,6 @@ from forecaster.domain.errors import (
 
 EVENT_EVERY_S = 1.0
 TOKEN_COOKIE = "tidegate_token"
-LAST_S = 253_402_300_799
-"""The end of the year 9999, epoch seconds."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -72,6 +71,7 @@ def make_app(backend: Backend, token: str = "", replays: Replays | None = None) 
     if token:
         app.middleware("http")(_bearer(token))
     _read_routes(app, backend)
+    money_routes(app, backend)
     order_routes(app, backend)
     if replays is not None:
         replay_routes(app, replays)
@@ -129,11 +129,6 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
     async def decisions(service: str, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
         """The last decisions that changed something, newest first."""
         return await read(backend.decisions, service, limit)
-
-    @app.get("/v1/services/{service}/ledger", tags=["services"], response_class=Answer)
-    async def ledger(service: str) -> Response:
-        """Unit-seconds paid since the start of this run, against the peak held all the time."""
-        return await read(backend.ledger, service)
 
     @app.get("/v1/services/{service}/tide", tags=["services"], response_class=Answer)
     async def tide(service: str) -> Response:

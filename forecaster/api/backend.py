@@ -6,8 +6,37 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
+class Desk(Protocol):
+    """Money, units' lives and the SLO over any range; times in epoch seconds."""
+
+    def ledger(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
+        """A service's accounts day by day; the last 30 days where nothing is said."""
+        ...
+
+    def statement(self, name: str, month: str) -> tuple[dict[str, Any], str]:
+        """A service's month, and the same as CSV; an empty month is this one."""
+        ...
+
+    def money(self, month: str) -> dict[str, Any]:
+        """Every service's month in a line each."""
+        ...
+
+    def lives(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
+        """Each unit's life as stays in states; the last day where nothing is said."""
+        ...
+
+    def report(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
+        """What Tidegate would have saved and violated against what the fleet did; default: a week."""
+        ...
+
+
 class Backend(Protocol):
     """Answers in plain values; times in epoch seconds."""
+
+    @property
+    def desk(self) -> Desk:
+        """Money and lives."""
+        ...
 
     def overview(self) -> dict[str, Any]:
         """Every service in a line each, and facts of the installation."""
@@ -35,10 +64,6 @@ class Backend(Protocol):
 
     def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
         """The last decisions that changed something."""
-        ...
-
-    def ledger(self, name: str) -> dict[str, Any]:
-        """What was paid, and what the peak would have cost."""
         ...
 
     def tide(self, name: str) -> dict[str, Any]:

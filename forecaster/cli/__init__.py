@@ -29,10 +29,13 @@ MODULES = (
     "deploy",
     "pin",
     "trust",
+    "money",
     "config",
 )
-MODULE_OF = {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"} | dict.fromkeys(
-    ("mode", "approve", "freeze", "unfreeze", "audit"), "trust"
+MODULE_OF = (
+    {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"}
+    | dict.fromkeys(("mode", "approve", "freeze", "unfreeze", "audit"), "trust")
+    | dict.fromkeys(("ledger", "statement", "report"), "money")
 )
 LISTS = ("--quantile", "--elasticities", "--targets")
 """Options that take several numbers: after one name, or with the name repeated."""

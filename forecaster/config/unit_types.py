@@ -48,6 +48,7 @@ class _UnitFile(Table):
     drain_deadline_s: Seconds = 120.0
     price_per_hour: float = Field(1.0, ge=0)
     min_billing_s: float = Field(0.0, ge=0)
+    billing_step_s: float = Field(0.0, ge=0)
     model_file: str = ""
     compute_share: float = Field(1.0, gt=0, le=1)
     provider: Literal["auto", "cuda", "cpu"] = "auto"

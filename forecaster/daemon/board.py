@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 
 from forecaster.capacity.answer import one_fewer
 from forecaster.daemon import views
+from forecaster.daemon.accounts import paid_since
+from forecaster.daemon.bookkeeper import tariff_of
+from forecaster.daemon.desk import Desk
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
@@ -20,14 +24,12 @@ from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord
 from forecaster.planning.because import because
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
-from forecaster.planning.ledger import counts_at, ledger
+from forecaster.planning.ledger import counts_at
 from forecaster.store import Store
 from forecaster.store.rows import DecisionRow
 from forecaster.store.switches import FREEZE, MODE, ORDER, PIN
 
 DAY_S = 86_400.0
-LOOK_BACK_S = 30 * DAY_S
-"""Units older than this are not looked for when events are added up."""
 
 
 class Board:
@@ -47,6 +49,7 @@ class Board:
         self.daemon, self.store, self.clock = daemon, store, clock
         self.started_s = started_s
         self.about = dict(about)
+        self.desk = Desk(daemon, store, clock)
         self.live = {name: LiveFigures(pilot.service.slo) for name, pilot in daemon.pilots.items()}
 
     def on_requests(self, records: Sequence[RequestRecord]) -> None:
@@ -89,7 +92,7 @@ class Board:
                 "draining": fleet.draining if fleet else 0,
             },
             "served": asdict(self.live[name].figures()),
-            "ledger": self.ledger(name),
+            "ledger": self.paid(name),
             "decision": decision_to_dict(state.decision) if state.decision else None,
             "note": state.note,
         }
@@ -166,20 +169,20 @@ class Board:
         recent = list(self._pilot(name).state.recent)[-limit:]
         return [decision_to_dict(decision) for decision in reversed(recent)]
 
-    def ledger(self, name: str) -> dict[str, Any]:
-        """Unit-seconds since the start of this run, against the week's peak held all the time."""
+    def paid(self, name: str) -> dict[str, Any]:
+        """What was paid since the start of this run, against the week's peak held all the time."""
         pilot, now_s = self._pilot(name), self.clock.now_s()
-        events = self.store.unit_events(name, self.started_s - LOOK_BACK_S, now_s)
         peak = pilot.state.table.peak_units if pilot.state.table else 0
-        paid = ledger(events, self.started_s, now_s, peak)
-        hour_price = pilot.unit.price_per_hour
-        return {
-            **asdict(paid),
-            "paid_s": paid.paid_s,
-            "saved_share": paid.saved_share,
-            "paid_money": paid.paid_s / 3600 * hour_price,
-            "static_peak_money": paid.static_peak_s / 3600 * hour_price,
-        }
+        found = paid_since(
+            self.store, pilot.service, tariff_of(pilot, now_s), self.started_s, now_s
+        )
+        peak_s = peak * (now_s - self.started_s)
+        saved = 1 - found["paid_s"] / peak_s if peak_s > 0 else math.nan
+        peak_money = peak_s / 3600 * pilot.unit.price_per_hour
+        return found | {
+            "peak_units": peak, "static_peak_s": peak_s, "static_peak_money": peak_money,
+            "saved_share": saved,
+        }  # fmt: skip
 
     def tide(self, name: str, past_s: float = DAY_S, coming_s: float = DAY_S) -> dict[str, Any]:
         """The picture: load behind and ahead, units behind and ahead, on one time axis."""
@@ -213,7 +216,7 @@ class Board:
         begin_s = max(begin_s, self.started_s)
         step_s = 120.0
         times = np.arange(begin_s, now_s, step_s)
-        events = self.store.unit_events(name, begin_s - LOOK_BACK_S, now_s)
+        events = self.store.books.life_events(name, begin_s, now_s)
         return {"start_s": begin_s, "step_s": step_s, **counts_at(events, times)}
 
     def pin(self, name: str, units: int, seconds: float, why: str) -> dict[str, Any]:
@@ -292,10 +295,7 @@ class Board:
         return {"service": name, "pin": None if pin is None else asdict(pin)}
 
     def _pilot(self, name: str) -> Pilot:
-        if name not in self.daemon.pilots:
-            known = ", ".join(sorted(self.daemon.pilots)) or "none"
-            raise DataError(f"there is no service {name!r}", f"known services: {known}")
-        return self.daemon.pilots[name]
+        return self.daemon.pilot(name)
 
     def _table(self, name: str) -> TideTable:
         table = self._pilot(name).state.table

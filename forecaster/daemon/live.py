@@ -159,21 +159,20 @@ class LiveFigures:
 
 def outcome_of(record: RequestRecord, slo: Slo) -> Outcome:
     """Classify an answered or refused request."""
-    if 400 <= record.status < SERVER_ERROR and record.status != TOO_MANY:
+    return outcome(record.status, (record.ttft_s, record.tpot_s, record.latency_s), slo)
+
+
+def outcome(status: int, times_s: tuple[float, float, float], slo: Slo) -> Outcome:
+    """Classify by status and TTFT, TPOT and latency; NaN parts do not apply."""
+    if 400 <= status < SERVER_ERROR and status != TOO_MANY:
         return Outcome.NOT_OURS
-    if record.status >= TOO_MANY:
+    if status >= TOO_MANY:
         return Outcome.REFUSED
-    return Outcome.INSIDE if inside_slo(record, slo) else Outcome.OUTSIDE
-
-
-def inside_slo(record: RequestRecord, slo: Slo) -> bool:
-    """Whether an answered request kept every part of the SLO; NaN parts do not apply."""
-    pairs = (
-        (record.ttft_s, slo.ttft_p99_s),
-        (record.tpot_s, slo.tpot_p99_s),
-        (record.latency_s, slo.latency_p99_s),
+    bounds = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)
+    inside = all(
+        bound is None or not value > bound for value, bound in zip(times_s, bounds, strict=True)
     )
-    return all(bound is None or not value > bound for value, bound in pairs)
+    return Outcome.INSIDE if inside else Outcome.OUTSIDE
 
 
 def _quantile(values: np.ndarray[tuple[int], np.dtype[np.float64]], level: float) -> float:

@@ -29,6 +29,8 @@ from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 from forecaster.planning.decide import decide
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.leads import lead_times_s
+from forecaster.planning.policy import Policy
+from forecaster.planning.shadow import shadow_units
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,8 @@ class Pilot:
         self.gate = Gate(service)
         self.starts: list[UnitEvent] = []
         self.ticked_s: float | None = None
+        self.shadow: int | None = None
+        self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
         self.state = PilotState(table=table, table_id=plan_id)
 
@@ -176,6 +180,7 @@ class Pilot:
                 self.state.note = "no plan yet: the present fleet is held"
                 return None
             table = floor_table(self.service.name, policy, now_s)
+        self._keep_shadow(table, policy, fleet, now_s)
         decision = decide(table, fleet, policy, now_s)
         ordered, note = self.gate.permit(decision, fleet, now_s)
         inputs = {
@@ -199,6 +204,19 @@ class Pilot:
     def _observe(self) -> Fleet:
         self.state.fleet = self.actuator.observe(self.service.name)
         return self.state.fleet
+
+    def _keep_shadow(self, table: TideTable, policy: Policy, fleet: Fleet, now_s: float) -> None:
+        """Write down what would be held if every order had been carried out."""
+        try:
+            if self.shadow is None:
+                before = self.store.books.aims(self.service.name, now_s, now_s)
+                self.shadow = before[-1][1] if before else fleet.ready + fleet.warming
+            units = shadow_units(table, policy, self.shadow, now_s)
+            if units != self.shadow or self.shadow_said is None:
+                self.store.books.aim(self.service.name, now_s, units)
+                self.shadow = self.shadow_said = units
+        except StoreError:
+            return  # the one in force until then goes on
 
     def _act(self, decision: Decision) -> str:
         key = f"{decision.service}:{decision.at_s:.3f}"

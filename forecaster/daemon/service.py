@@ -1,4 +1,4 @@
-"""The daemon itself: five jobs on a schedule, each bounded, none able to stop the others."""
+"""The daemon itself: six jobs on a schedule, each bounded, none able to stop the others."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from forecaster.config.settings import Settings
 from forecaster.daemon import schedule
+from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
-from forecaster.domain.errors import PendingError, StoreError, TidegateError
+from forecaster.domain.errors import DataError, PendingError, StoreError, TidegateError
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 3600.0
+BOOKS_S = 3600.0
 
 
 class Daemon:
@@ -51,11 +53,12 @@ class Daemon:
         spool: Spool,
         pilots: Sequence[Pilot],
         observer: Observer,
+        bookkeeper: Bookkeeper,
         on_requests: Callable[[Sequence[RequestRecord]], None] = lambda records: None,
     ) -> None:
         self.settings, self.store, self.clock, self.spool = settings, store, clock, spool
         self.pilots = {pilot.service.name: pilot for pilot in pilots}
-        self.observer = observer
+        self.observer, self.bookkeeper = observer, bookkeeper
         self.on_requests = on_requests
         self.ticks = 0
         self.failures: dict[str, str] = {}
@@ -69,11 +72,13 @@ class Daemon:
     def start(self) -> None:
         """Plan once, then let the schedule run."""
         self.tick()
+        self.open_books()
         planner, clock = self.settings.planner, self.clock
         add = self.scheduler.add_job
         add(self.tick, schedule.every(planner.tick_s, clock), id="tick")
         add(self.replan, schedule.every(planner.replan_s, clock), id="replan")
         add(self.retrain, schedule.cron(self.settings.retrain.cron, clock), id="retrain")
+        add(self.close_books, schedule.every(BOOKS_S, clock, 5.0), id="books")
         add(self.housekeeping, schedule.every(HOUSEKEEPING_S, clock, 30.0), id="housekeeping")
         self.scheduler.start()
 
@@ -84,6 +89,19 @@ class Daemon:
             self.scheduler.shutdown(wait=False)
         with self.turn:
             pass
+
+    def pilot(self, name: str) -> Pilot:
+        """The pilot of a service.
+
+        Raises
+        ------
+        DataError
+            With the names that are known.
+        """
+        if name not in self.pilots:
+            known = ", ".join(sorted(self.pilots)) or "none"
+            raise DataError(f"there is no service {name!r}", f"known services: {known}")
+        return self.pilots[name]
 
     def tick(self) -> None:
         """Observe the world once, then decide and act for every service."""
@@ -149,6 +167,18 @@ class Daemon:
                 )
 
             self._guarded("retrain", pilot, train)
+
+    def open_books(self) -> None:
+        """Write down what units cost from now on."""
+        for pilot in self.pilots.values():
+            now_s = self.clock.now_s()
+            self._guarded("books", pilot, partial(self.bookkeeper.open, pilot, now_s))
+
+    def close_books(self) -> None:
+        """Write down what was kept of the SLO, and what rivals would have held."""
+        for pilot in self.pilots.values():
+            now_s = self.clock.now_s()
+            self._guarded("books", pilot, partial(self.bookkeeper.close, pilot, now_s))
 
     def housekeeping(self) -> None:
         """Drop raw requests past their age; journal what waited for the database."""

@@ -83,6 +83,8 @@ class UnitType:
         Money for one unit-hour.
     min_billing_s : float
         A unit is billed at least this long.
+    billing_step_s : float
+        What is billed is rounded up to a multiple of this; 0 bills to the second.
     model_file : str
         ONNX file, relative to the unit's folder; empty for types that exist only on paper.
     compute_share : float
@@ -98,6 +100,7 @@ class UnitType:
     drain_deadline_s: float = 120.0
     price_per_hour: float = 1.0
     min_billing_s: float = 0.0
+    billing_step_s: float = 0.0
     model_file: str = ""
     compute_share: float = 1.0
     provider: str = "auto"

@@ -11,104 +11,99 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
 from forecaster.domain.units import UnitEvent
 
+STATES = ("ordered", "warming", "ready", "draining")
+"""What a unit is paid for: waiting to be made, becoming ready, serving, finishing."""
 GROUPS = ("ready", "warming", "draining")
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What was paid in a range, and what provisioning for the peak would have cost.
-
-    Attributes
-    ----------
-    ready_s, warming_s, draining_s : float
-        Unit-seconds.
-    static_peak_s : float
-        Unit-seconds of the peak fleet held all the time.
-    saved_share : float
-        Share of the static peak that was not paid; NaN for an empty range.
-    """
-
-    from_s: float
-    to_s: float
-    ready_s: float
-    warming_s: float
-    draining_s: float
-    peak_units: int
-    static_peak_s: float
-
-    @property
-    def paid_s(self) -> float:
-        """Unit-seconds paid."""
-        return self.ready_s + self.warming_s + self.draining_s
-
-    @property
-    def saved_share(self) -> float:
-        """Share of the static peak that was not paid."""
-        return 1 - self.paid_s / self.static_peak_s if self.static_peak_s > 0 else float("nan")
+"""The same for the eye: what is ordered and not yet ready is warming."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One unit in one group of states from `from_s` to `to_s`."""
+    """One unit in one of `STATES` from `from_s` to `to_s`."""
 
     unit_id: str
-    group: str
+    state: str
     from_s: float
     to_s: float
 
 
-def group_of(state: UnitState) -> str | None:
-    """ready, warming or draining; None for a unit that costs nothing."""
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One unit from its order to its end.
+
+    Attributes
+    ----------
+    stays : tuple of Stay
+        Without gaps, in order; the last one of a unit that lives is open: it ends at infinity.
+    """
+
+    unit_id: str
+    stays: tuple[Stay, ...]
+
+    @property
+    def born_s(self) -> float:
+        """When it was ordered, epoch seconds."""
+        return self.stays[0].from_s
+
+    @property
+    def ended_s(self) -> float:
+        """When it was gone or had failed; infinity while it lives."""
+        return self.stays[-1].to_s
+
+
+def paid_state(state: UnitState) -> str | None:
+    """One of `STATES`; None for a unit that costs nothing."""
     if state not in LIVE_STATES:
         return None
-    if state in WARMING_STATES:
-        return "warming"
-    return "ready" if state is UnitState.READY else "draining"
+    if state is UnitState.COLD:
+        return "ordered"
+    return "warming" if state in WARMING_STATES else state.value
 
 
-def stays(events: Sequence[UnitEvent], from_s: float, to_s: float) -> list[Stay]:
-    """Every unit's stay in each group, cut to the range; open ones end at `to_s`."""
-    latest: dict[str, UnitEvent] = {}
-    found: list[Stay] = []
+def lives(events: Sequence[UnitEvent]) -> list[Life]:
+    """The life of every unit, by birth; the events of a unit begin with its order.
 
-    def close(event: UnitEvent, end_s: float) -> None:
-        group = group_of(event.after)
-        begin, end = max(event.at_s, from_s), min(end_s, to_s)
-        if group is not None and end > begin:
-            found.append(Stay(event.unit_id, group, begin, end))
-
+    Examples
+    --------
+    >>> cold, starting, gone = UnitState.COLD, UnitState.STARTING, UnitState.GONE
+    >>> made = UnitEvent("t", 1, "u", "chat", 12.0, cold, starting, 2.0)
+    >>> (life,) = lives([made])
+    >>> [(stay.state, stay.from_s, stay.to_s) for stay in life.stays]
+    [('ordered', 10.0, 12.0), ('warming', 12.0, inf)]
+    """
+    by_unit: dict[str, list[UnitEvent]] = {}
     for event in sorted(events, key=lambda e: (e.tier, e.seq)):
-        if event.unit_id in latest:
-            close(latest[event.unit_id], event.at_s)
-        latest[event.unit_id] = event
-    for event in latest.values():
-        close(event, to_s)
-    return found
-
-
-def ledger(events: Sequence[UnitEvent], from_s: float, to_s: float, peak_units: int) -> Ledger:
-    """Add up unit-seconds; events must reach back to the birth of every unit alive in the range."""
-    total = dict.fromkeys(GROUPS, 0.0)
-    for stay in stays(events, from_s, to_s):
-        total[stay.group] += stay.to_s - stay.from_s
-    return Ledger(
-        from_s,
-        to_s,
-        total["ready"],
-        total["warming"],
-        total["draining"],
-        peak_units,
-        peak_units * (to_s - from_s),
-    )
+        by_unit.setdefault(event.unit_id, []).append(event)
+    found = []
+    for unit_id, own in by_unit.items():
+        ends = [*(event.at_s for event in own), np.inf]
+        states = [own[0].before, *(event.after for event in own)]
+        begins = [own[0].at_s - own[0].seconds, *ends[:-1]]
+        stays = tuple(
+            Stay(unit_id, name, begin, float(end))
+            for state, begin, end in zip(states, begins, ends, strict=True)
+            if (name := paid_state(state)) is not None
+        )
+        if stays:
+            found.append(Life(unit_id, stays))
+    return sorted(found, key=lambda life: (life.born_s, life.unit_id))
 
 
 def counts_at(events: Sequence[UnitEvent], times_s: FloatArray) -> dict[str, list[int]]:
-    """Units in each group at each moment."""
-    if times_s.size == 0:
-        return {group: [] for group in GROUPS}
-    found = stays(events, -np.inf, float(times_s[-1]) + 1.0)
+    """Units in each of `GROUPS` at each moment."""
     counts = {group: np.zeros(times_s.size, dtype=np.int64) for group in GROUPS}
-    for stay in found:
-        inside = (times_s >= stay.from_s) & (times_s < stay.to_s)
-        counts[stay.group] += inside
+    for life in lives(events):
+        for stay in life.stays:
+            group = "warming" if stay.state == "ordered" else stay.state
+            counts[group] += (times_s >= stay.from_s) & (times_s < stay.to_s)
     return {group: values.tolist() for group, values in counts.items()}
+
+
+def unit_seconds(units: Sequence[Life], edges_s: FloatArray) -> dict[str, FloatArray]:
+    """Unit-seconds in each of `STATES` between consecutive edges, float64[edges - 1]."""
+    total = {state: np.zeros(edges_s.size - 1) for state in STATES}
+    for life in units:
+        for stay in life.stays:
+            inside = np.clip(edges_s, stay.from_s, stay.to_s)
+            total[stay.state] += np.diff(inside)
+    return total

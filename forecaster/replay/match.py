@@ -88,7 +88,7 @@ def match(
     missed: tuple[float, float] | None = None  # (log knob, log share outside), the target not kept
     kept: tuple[float, float] | None = None
     best: tuple[float, Timeline, Score] | None = None
-    knob = _foreseen(units, scene, minute_requests, *knobs, allowed)
+    knob = foreseen_knob(units, scene, minute_requests, *knobs, allowed)
     for judged in range(1, _JUDGED_MOST + 1):
         fleet = timeline(units(knob), scene.start_s, TICK_S, scene.lead_s)
         score = judge(fleet)
@@ -111,12 +111,12 @@ def match(
         low = knobs[0] if missed is None else math.exp(missed[0])
         high = knobs[1] if kept is None else math.exp(kept[0])
         share = min(math.exp(aimed), 0.99)
-        foreseen_knob = _foreseen(units, scene, minute_requests, low, high, share)
+        guess = foreseen_knob(units, scene, minute_requests, low, high, share)
         # the table may not see what the kernel does: go on at least this far
         knob = (
-            min(max(foreseen_knob, knob * _STEP), knobs[1])
+            min(max(guess, knob * _STEP), knobs[1])
             if kept is None
-            else max(min(foreseen_knob, knob / _STEP), knobs[0])
+            else max(min(guess, knob / _STEP), knobs[0])
         )
     if best is not None:
         return Matched(*best, True, judged)
@@ -133,7 +133,7 @@ def _between(missed: tuple[float, float], kept: tuple[float, float], wanted: flo
     return missed[0] + width * min(max(part, 0.15), 0.85)
 
 
-def _foreseen(
+def foreseen_knob(
     units: Callable[[float], IntArray],
     scene: Sight,
     minute_requests: FloatArray,
@@ -162,7 +162,7 @@ def foreseen(
 ) -> Timeline:
     """The fleet at the least knob that keeps the target by the table alone: for comparing settings."""
     share = 1 - scene.table.question.slo.attainment
-    knob = _foreseen(units, scene, minute_requests, *knobs, share)
+    knob = foreseen_knob(units, scene, minute_requests, *knobs, share)
     return timeline(units(knob), scene.start_s, TICK_S, scene.lead_s)
 
 

@@ -23,6 +23,7 @@ from forecaster.store import (
     switches,
     tiers,
 )
+from forecaster.store.books import Books
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
@@ -36,6 +37,11 @@ class Store:
     is half done) and `StoreError` when it refuses for a reason that a retry does not mend. Methods
     that name one service raise `DataError` with the known names when it does not exist.
 
+    Attributes
+    ----------
+    books : Books
+        The ledger's tables.
+
     Examples
     --------
     >>> store = Store.open(dsn)  # doctest: +SKIP
@@ -44,6 +50,7 @@ class Store:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.books = Books(pool)
 
     @classmethod
     def open(cls, dsn: str) -> Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, TypeVar
@@ -96,12 +96,18 @@ def append_unit_events(
                     event.provider,
                 )
             )
+    connection.execute(_SQL["live"], {"tier": tier, "seq": cursor_seq})
     connection.execute(REQUEST_SQL["tier_events_read"], {"tier": tier, "seq": new[-1].seq})
     return len(new)
 
 
 def unit_events(connection: Connection, service: str, bounds: Mapping[str, Any]) -> list[UnitEvent]:
     """Events of the service's units in the range, in order."""
+    return as_events(service, connection.execute(_SQL["between"], bounds))
+
+
+def as_events(service: str, rows: Iterable[tuple[Any, ...]]) -> list[UnitEvent]:
+    """Rows of one service's events as values."""
     return [
         UnitEvent(
             tier=tier,
@@ -115,9 +121,7 @@ def unit_events(connection: Connection, service: str, bounds: Mapping[str, Any])
             reason=reason,
             provider=provider,
         )
-        for tier, seq, unit_id, at_s, before, after, seconds, reason, provider in (
-            connection.execute(_SQL["between"], bounds)
-        )
+        for tier, seq, unit_id, at_s, before, after, seconds, reason, provider in rows
     ]
 
 

@@ -24,6 +24,7 @@ from forecaster.config import Settings, load_unit_type
 from forecaster.config.unit_types import model_path
 from forecaster.daemon import schedule
 from forecaster.daemon.board import Board
+from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
@@ -33,6 +34,7 @@ from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.wiring.profiles import measured
 from forecaster.wiring.replay_jobs import ReplayJobs
+from forecaster.wiring.rivals import ReplayRivals
 from forecaster.wiring.signals import shielded
 from forecaster.wiring.sizer import BackgroundSizer
 
@@ -161,6 +163,7 @@ def pilot_all(
         spool=spool,
         pilots=pilots,
         observer=Observer(store, actuator),
+        bookkeeper=Bookkeeper(store, ReplayRivals(store)),
     )
     board = Board(daemon, store, clock, clock.now_s(), {"version": __version__, **about})
     daemon.on_requests = board.on_requests

@@ -18,6 +18,7 @@ from forecaster.config.settings import (
     SloSettings,
 )
 from forecaster.daemon.board import Board
+from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
@@ -27,6 +28,7 @@ from forecaster.domain.demand import RequestBatch, TokenMix
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
 from forecaster.store import Store
+from forecaster.wiring.rivals import ReplayRivals
 from forecaster.wiring.tables import Tables
 from tests.integration.tier_helpers import LLAMA_TYPE
 
@@ -144,6 +146,7 @@ class World:
             spool=self.spool,
             pilots=[self.pilot],
             observer=Observer(self.store, self.tier),
+            bookkeeper=Bookkeeper(self.store, ReplayRivals(self.store)),
         )
         self.board = Board(self.daemon, self.store, self.clock, self.clock.now, {"version": "test"})
         self.daemon.on_requests = self.board.on_requests

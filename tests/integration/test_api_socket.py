@@ -28,7 +28,9 @@ ROUTES = {
     "/v1/services", "/v1/services/{service}", "/v1/services/{service}/forecast",
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
     "/v1/services/{service}/explain", "/v1/services/{service}/decisions",
-    "/v1/services/{service}/ledger", "/v1/services/{service}/tide", "/v1/events",
+    "/v1/services/{service}/ledger", "/v1/services/{service}/statement", "/v1/money",
+    "/v1/services/{service}/lives", "/v1/services/{service}/report",
+    "/v1/services/{service}/tide", "/v1/events",
     "/v1/services/{service}/pin", "/v1/services/{service}/mode",
     "/v1/services/{service}/answer", "/v1/freeze", "/v1/audit", "/healthz", "/readyz", "/metrics",
 }  # fmt: skip
@@ -128,8 +130,9 @@ def test_units_ledger_and_decisions(api: httpx.Client, noon: World) -> None:
     assert {"unit_id", "ordered_s", "since_s", "lead_time_s", "provider", "reason"} <= units[
         "units"
     ][0].keys()
-    paid = api.get(f"/v1/services/{CHAT}/ledger").json()
-    assert paid["paid_s"] == pytest.approx(paid["ready_s"] + paid["warming_s"] + paid["draining_s"])
+    paid = api.get(f"/v1/services/{CHAT}").json()["ledger"]
+    parts = ("ordered_s", "warming_s", "ready_s", "draining_s", "unused_s")
+    assert paid["paid_s"] == pytest.approx(sum(paid[part] for part in parts))
     assert paid["static_peak_s"] > paid["paid_s"] > 0
     assert paid["saved_share"] == pytest.approx(1 - paid["paid_s"] / paid["static_peak_s"])
     decisions = api.get(f"/v1/services/{CHAT}/decisions", params={"limit": 2}).json()
@@ -175,7 +178,7 @@ def test_the_picture_has_one_time_axis(api: httpx.Client, noon: World) -> None:
 
 
 @pytest.mark.parametrize("tail", ["", "/forecast", "/plan", "/units", "/explain", "/decisions",
-                                  "/ledger", "/tide"])  # fmt: skip
+                                  "/ledger", "/statement", "/lives", "/report", "/tide"])  # fmt: skip
 def test_an_unknown_service_is_a_problem_with_a_remedy(api: httpx.Client, tail: str) -> None:
     refused = api.get(f"/v1/services/nobody{tail}")
     assert refused.status_code == 404

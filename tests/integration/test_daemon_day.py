@@ -76,5 +76,5 @@ def test_a_day(store: Store, tmp_path: Path) -> None:
     # nothing ran when the day began; whatever came before the first unit was ready was late
     assert figures["inside"] / figures["requests"] > 0.95
     assert day.pilot.planner.carrying.belief.factor == pytest.approx(1.0, abs=0.06)
-    paid = day.board.ledger(CHAT)
+    paid = day.board.paid(CHAT)
     assert 0.2 < paid["saved_share"] < 0.9

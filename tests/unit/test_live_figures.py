@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from forecaster.daemon.live import WINDOW, LiveFigures, inside_slo
+from forecaster.daemon.live import WINDOW, LiveFigures, Outcome, outcome_of
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
 
@@ -33,12 +33,14 @@ def record(
     ],
 )
 def test_every_part_that_applies_must_hold(ttft_s: float, tpot_s: float, inside: bool) -> None:
-    assert inside_slo(record(ttft_s=ttft_s, tpot_s=tpot_s), SLO) is inside
+    kept = outcome_of(record(ttft_s=ttft_s, tpot_s=tpot_s), SLO) is Outcome.INSIDE
+    assert kept is inside
 
 
 def test_latency_bounds_the_whole_answer() -> None:
-    assert inside_slo(record(ttft_s=NAN, tpot_s=NAN, latency_s=0.25), Slo(latency_p99_s=0.25))
-    assert not inside_slo(record(latency_s=0.26), Slo(latency_p99_s=0.25))
+    just = record(ttft_s=NAN, tpot_s=NAN, latency_s=0.25)
+    assert outcome_of(just, Slo(latency_p99_s=0.25)) is Outcome.INSIDE
+    assert outcome_of(record(latency_s=0.26), Slo(latency_p99_s=0.25)) is Outcome.OUTSIDE
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

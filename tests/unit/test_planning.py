@@ -12,9 +12,11 @@ import pytest
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.money import Tariff
 from forecaster.domain.plan import Binding, Reason, TideTable, Verb
 from forecaster.domain.service import Limits, Pin, Window
 from forecaster.domain.units import Fleet, UnitEvent, UnitView
+from forecaster.planning.billing import bill, total
 from forecaster.planning.decide import decide
 from forecaster.planning.journal import (
     decision_from_dict,
@@ -25,7 +27,7 @@ from forecaster.planning.journal import (
     table_to_dict,
 )
 from forecaster.planning.leads import lead_p90_s, lead_times_s
-from forecaster.planning.ledger import counts_at, ledger
+from forecaster.planning.ledger import counts_at, lives
 from forecaster.planning.policy import Policy
 from forecaster.planning.tide import Present, tide_table
 from tests.unit.curves import WORK_S, sharp
@@ -286,11 +288,10 @@ def test_ledger_adds_up_and_counts_agree() -> None:
     events += life(
         "b", "t", 7, (50, UnitState.STARTING), (52, UnitState.LOADING), (55, UnitState.FAILED)
     )
-    paid = ledger(events, 0, 100, peak_units=2)
-    assert (paid.warming_s, paid.ready_s, paid.draining_s) == (15, 60, 10)
-    assert paid.static_peak_s == 200
-    assert paid.saved_share == pytest.approx(1 - 85 / 200)
-    assert ledger(events, 60, 75, 2).paid_s == 15
+    paid = total(bill(lives(events), [Tariff("u", 3600.0)], 0, 100))
+    assert (paid.ordered_s, paid.warming_s, paid.ready_s, paid.draining_s) == (0, 15, 60, 10)
+    assert (paid.unused_s, paid.billed_s, paid.money) == (0, 85, 85)
+    assert total(bill(lives(events), [Tariff("u", 3600.0)], 60, 75)).billed_s == 15
     counts = counts_at(events, np.array([5.0, 53.0, 75.0, 90.0]))
     assert counts == {"ready": [0, 1, 0, 0], "warming": [1, 1, 0, 0], "draining": [0, 0, 1, 0]}
     assert lead_times_s(events) == [10]

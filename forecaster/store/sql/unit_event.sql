@@ -12,3 +12,13 @@ from unit_event e
 where e.service_id = %(service_id)s
   and e.at >= to_timestamp(%(from_s)s) and e.at < to_timestamp(%(to_s)s)
 order by e.at, e.tier, e.seq;
+
+-- Lives of the units whose events were just stored.
+-- name: live
+insert into unit_life (tier, unit_id, service_id, born, ended)
+select tier, unit_id, min(service_id), min(at - make_interval(secs => seconds)),
+       max(at) filter (where after in ('gone', 'failed'))
+from unit_event
+where tier = %(tier)s and seq > %(seq)s
+group by tier, unit_id
+on conflict (tier, unit_id) do update set ended = coalesce(excluded.ended, unit_life.ended);
