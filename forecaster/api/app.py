@@ -107,6 +107,16 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
                 raise SettingError("quantile", level, "0 < quantile < 1", "for example 0.99")
         return await read(backend.forecast, service, horizon_s, levels)
 
+    @app.get("/v1/services/{service}/accuracy", tags=["services"], response_class=Answer)
+    async def accuracy(service: str) -> Response:
+        """The last fortnight's forecasts beside what came: by lead, with drift."""
+        return await read(backend.accuracy, service)
+
+    @app.get("/v1/services/{service}/anomalies", tags=["services"], response_class=Answer)
+    async def anomalies(service: str) -> Response:
+        """Stretches of demand that the season does not learn, and why."""
+        return await read(backend.anomalies, service)
+
     @app.get("/v1/services/{service}/plan", tags=["services"], response_class=Answer)
     async def plan(service: str) -> Response:
         """The tide table in force, in columns."""

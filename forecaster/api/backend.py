@@ -50,6 +50,14 @@ class Backend(Protocol):
         """Quantiles of the coming load."""
         ...
 
+    def accuracy(self, name: str) -> dict[str, Any]:
+        """How the forecasts did: error and coverage by lead, drift."""
+        ...
+
+    def anomalies(self, name: str) -> dict[str, Any]:
+        """What of the history is no tide, and why."""
+        ...
+
     def plan(self, name: str) -> dict[str, Any]:
         """The tide table in force."""
         ...

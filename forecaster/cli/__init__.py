@@ -20,6 +20,9 @@ MODULES = (
     "ingest",
     "retrain",
     "forecast",
+    "anomalies",
+    "accuracy",
+    "models",
     "backtest",
     "size",
     "plan",
@@ -33,7 +36,7 @@ MODULES = (
     "config",
 )
 MODULE_OF = (
-    {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin"}
+    {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin", "rollback": "models"}
     | dict.fromkeys(("mode", "approve", "freeze", "unfreeze", "audit"), "trust")
     | dict.fromkeys(("ledger", "statement", "report"), "money")
 )

@@ -14,9 +14,11 @@ from forecaster.daemon import views
 from forecaster.daemon.accounts import paid_since
 from forecaster.daemon.bookkeeper import tariff_of
 from forecaster.daemon.desk import Desk
+from forecaster.daemon.labels import anomalies_to_dict, labels
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
+from forecaster.daemon.verified import accuracy_to_dict, verified
 from forecaster.domain.errors import DataError, ModelError, SettingError
 from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
@@ -123,6 +125,18 @@ class Board:
                 )
             ],
         }
+
+    def accuracy(self, name: str) -> dict[str, Any]:
+        """How the forecasts of the last fortnight did, and whether they drift."""
+        pilot = self._pilot(name)
+        return accuracy_to_dict(name, verified(self.store, pilot.service, pilot.unit.profile))
+
+    def anomalies(self, name: str) -> dict[str, Any]:
+        """What of the history is no tide, and why."""
+        pilot = self._pilot(name)
+        retrain = pilot.settings.retrain
+        found = labels(self.store, pilot.service, retrain, pilot.unit.profile)
+        return anomalies_to_dict(name, found.anomalies)
 
     def plan(self, name: str) -> dict[str, Any]:
         """The tide table in force, in columns."""

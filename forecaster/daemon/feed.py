@@ -55,6 +55,8 @@ class DemandFeed:
         Times the load of the log that is asked about.
     asked : DemandSeries or None
         The history that the champion was fitted to, in requests.
+    calendar : CalendarSpec
+        The service's, with what operators judged.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class DemandFeed:
         self.day_requests = 0.0
         self.seen_rps = 0.0
         self.rate_scale = 1.0
+        self.calendar = service.calendar
         self._hours_s = np.ones(24)
         self._history: DemandSeries | None = None
         self.asked: DemandSeries | None = None
@@ -107,9 +110,13 @@ class DemandFeed:
         self._hours_s = work_by_hour(found) if found.work_s.size else np.ones(24)
         load, self.mean_work_s = as_load(found)
         self.asked = found
-        self.live = LiveForecaster(
-            Calibrated.from_dict(row.calibration), load, self.service.calendar
+        self.calendar = replace(
+            self.service.calendar, judged=self.store.learning.judgements(self.service.name)
         )
+        calibrated = Calibrated.from_dict(row.calibration)
+        # counts are divided by the share that the log keeps: another share is another unit of demand
+        calibrated = calibrated.in_units(row.log_sample / self.service.log_sample)
+        self.live = LiveForecaster(calibrated, load, self.calendar)
         self.row, self._history = row, load
         self.seen_rps = float(np.nanmax(load.arrivals, initial=0.0)) / load.slot_s
         self._learn(last_days(found, 1.0))
@@ -197,7 +204,7 @@ class DemandFeed:
         ahead = int(lead_s // self._history.slot_s)
         work_s = self.unit_work_s
         foreseen, happened = rehearsed(
-            self.live.calibrated, self._history, self.service.calendar, ahead
+            self.live.calibrated, self._history, self.calendar, ahead
         )
         return foreseen * work_s, happened * work_s
 

@@ -31,6 +31,7 @@ from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_t
 from forecaster.planning.leads import lead_times_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.shadow import shadow_units
+from forecaster.seasonal.verify import to_verify
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,8 @@ class Pilot:
         self.state.forecast, self.state.lead_time_s = made.forecast, made.policy.lead_time_s
         self.spool.keep_table(made.table, plan_id)
         self.spool.keep_learnt(self.service.name, self.planner.learnt())
-        self.store.save_forecast(made.forecast, self.planner.feed.model_id)
+        said = to_verify(made.forecast, self.planner.feed.model_id)
+        self.store.learning.foretell(self.service.name, said)
 
     def watch(self, records: Sequence[RequestRecord]) -> float | None:
         """Learn from the requests that ended since the last tick.

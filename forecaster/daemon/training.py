@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forecaster.config.settings import RetrainSettings
 from forecaster.demand import as_load
@@ -68,7 +68,8 @@ def retrain_service(
         service.name, slot_s=settings.slot_s, log_sample=service.log_sample, profile=profile
     )
     series, _ = as_load(last_days(series, settings.history_days))
-    verdict = trainer(series, service.calendar, settings.members, on_member)
+    spec = replace(service.calendar, judged=store.learning.judgements(service.name))
+    verdict = trainer(series, spec, settings.members, on_member)
     present = store.live_model(service.name)
     live = verdict.beats_naive or present is None
     row = ModelRow(
@@ -80,6 +81,7 @@ def retrain_service(
         calibration=verdict.calibrated.to_dict(),
         verdict=verdict.reason,
         live=live,
+        log_sample=service.log_sample,
     )
     model_id = store.save_model(row)
     return TrainReport(service.name, model_id, live, verdict, time.process_time() - began)

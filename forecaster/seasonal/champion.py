@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,10 @@ class Calibrated:
     correction: tuple[tuple[float, ...], ...]
     quantiles: tuple[tuple[float, ...], ...]
     spread_c: tuple[tuple[float, ...], ...]
+
+    def in_units(self, factor: float) -> Calibrated:
+        """The same for demand that is counted `factor` times as high: z does not change."""
+        return replace(self, scale=self.scale * factor)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -8,11 +8,11 @@ from typing import Any
 from forecaster.demand import to_series
 from forecaster.domain.demand import DemandSeries, LogSource, RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, SettingError
-from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord, UnitEvent
 from forecaster.store import (
+    foretold,
     journal,
     migrate,
     models,
@@ -24,6 +24,7 @@ from forecaster.store import (
     tiers,
 )
 from forecaster.store.books import Books
+from forecaster.store.learning import Learning
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
@@ -41,6 +42,8 @@ class Store:
     ----------
     books : Books
         The ledger's tables.
+    learning : Learning
+        The forecasting engine's.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class Store:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.books = Books(pool)
+        self.learning = Learning(pool)
 
     @classmethod
     def open(cls, dsn: str) -> Store:
@@ -134,7 +138,7 @@ class Store:
         if days < 1:
             raise SettingError("days", days, "1 or more", "keep at least the newest day")
         with self._pool.transaction() as connection:
-            models.drop_forecasts(connection, days)
+            foretold.drop_foretold(connection, days)
             row = connection.execute(requests.SQL["drop_days"], {"keep_days": days}).fetchone()
             return int(row[0]) if row else 0
 
@@ -216,7 +220,7 @@ class Store:
                 return []
             return tiers.unit_events(connection, service, bounds)
 
-    # Models and forecasts
+    # Models
 
     def save_model(self, row: ModelRow) -> int:
         """Store a version and return its number; a live one takes the place of the live one."""
@@ -239,17 +243,6 @@ class Store:
         with self._pool.transaction() as connection:
             number = services.service_id(connection, service)
             models.set_live(connection, number, service, model_id)
-
-    def save_forecast(self, forecast: QuantileForecast, model_id: int | None = None) -> int:
-        """Store a forecast and return its number."""
-        number = self._service_ids({forecast.service})[forecast.service]
-        with self._pool.transaction() as connection:
-            return models.save_forecast(connection, number, forecast, model_id)
-
-    def latest_forecast(self, service: str) -> QuantileForecast | None:
-        """Return the forecast made last, if there is one."""
-        with self._pool.transaction() as connection:
-            return models.latest_forecast(connection, service)
 
     # Pins
 

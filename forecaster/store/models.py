@@ -1,13 +1,10 @@
-"""Model versions and the forecasts that they made."""
+"""Model versions."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
 from forecaster.domain.errors import DataError
-from forecaster.domain.forecast import QuantileForecast
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
 from forecaster.store.rows import ModelRow
@@ -30,6 +27,7 @@ def save_model(connection: Connection, number: int, row: ModelRow) -> int:
             "scores": orjson.dumps(dict(row.scores), option=JSON_OPTIONS).decode(),
             "calibration": orjson.dumps(dict(row.calibration), option=JSON_OPTIONS).decode(),
             "verdict": row.verdict,
+            "log_sample": row.log_sample,
         },
     ).fetchone()
     assert added is not None
@@ -68,57 +66,15 @@ def versions(connection: Connection, service: str) -> list[ModelRow]:
     return [_model(row) for row in connection.execute(_SQL["versions"], {"service": service})]
 
 
-def save_forecast(
-    connection: Connection, number: int, forecast: QuantileForecast, model_id: int | None
-) -> int:
-    """Store a forecast, quantiles as float32."""
-    added = connection.execute(
-        _SQL["add_forecast"],
-        {
-            "service_id": number,
-            "model_id": model_id,
-            "model": forecast.model,
-            "made_s": forecast.made_s,
-            "start_s": forecast.start_s,
-            "slot_s": forecast.slot_s,
-            "levels": list(forecast.levels),
-            "rates": _packed(forecast.arrival_rate_rps),
-            "loads": _packed(forecast.offered_load_erl),
-        },
-    ).fetchone()
-    assert added is not None
-    return int(added[0])
+def live_models(connection: Connection, but: str, slot_s: float, limit: int) -> list[ModelRow]:
+    """Live versions of other services on one grid, the newest first."""
+    asked = {"but": but, "slot_s": slot_s, "limit": limit}
+    return [_model(row) for row in connection.execute(_SQL["lives"], asked)]
 
 
-def latest_forecast(connection: Connection, service: str) -> QuantileForecast | None:
-    """Return the forecast made last, if there is one."""
-    row = connection.execute(_SQL["latest_forecast"], {"service": service}, binary=True).fetchone()
-    if row is None:
-        return None
-    name, model, made_s, start_s, slot_s, levels, rates, loads = row
-    return QuantileForecast(
-        service=name,
-        start_s=start_s,
-        slot_s=slot_s,
-        levels=tuple(levels),
-        arrival_rate_rps=_unpacked(rates, len(levels)),
-        offered_load_erl=_unpacked(loads, len(levels)),
-        made_s=made_s,
-        model=model,
-    )
-
-
-def drop_forecasts(connection: Connection, keep_days: int) -> int:
-    """Delete forecasts that are `keep_days` or more older than the newest; return how many."""
-    return connection.execute(_SQL["drop_forecasts"], {"keep_days": keep_days}).rowcount
-
-
-def _packed(quantiles: npt.NDArray[np.float64]) -> bytes:
-    return quantiles.astype("<f4").tobytes()
-
-
-def _unpacked(packed: bytes, levels: int) -> npt.NDArray[np.float64]:
-    return np.frombuffer(packed, "<f4").reshape(-1, levels).astype(np.float64)
+def prune(connection: Connection, keep: int) -> int:
+    """Keep the newest `keep` versions of each service, and the live one; return how many went."""
+    return connection.execute(_SQL["prune"], {"keep": keep}).rowcount
 
 
 def _model(row: tuple[object, ...]) -> ModelRow:
@@ -132,5 +88,6 @@ def _model(row: tuple[object, ...]) -> ModelRow:
         "calibration",
         "verdict",
         "live",
+        "log_sample",
     ]
     return ModelRow(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]

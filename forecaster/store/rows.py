@@ -38,6 +38,8 @@ class ModelRow:
         One sentence: why it is live or not.
     model_id : int
         0 before it is stored.
+    log_sample : float
+        Share of the requests that the log kept when it was trained.
     """
 
     service: str
@@ -49,6 +51,7 @@ class ModelRow:
     verdict: str = ""
     live: bool = False
     model_id: int = 0
+    log_sample: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import psycopg
 import pytest
 
+from forecaster.domain.anomaly import Judgement
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, SettingError, StoreError, StoreUnavailableError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.units import RequestRecord, UnitEvent
+from forecaster.seasonal.verify import to_verify
 from forecaster.store import ModelRow, Store
 from forecaster.store.migrate import shipped
 
@@ -135,16 +138,63 @@ def test_models_are_versions_and_one_is_live(store: Store) -> None:
     assert store.live_model("chat") == live
 
 
-def test_forecasts_come_back_as_float32(store: Store) -> None:
-    rates = np.array([[0.1, 0.2], [1.0, 1e6]])
+def test_forecasts_are_kept_at_a_few_leads_as_float32(store: Store) -> None:
+    rates = np.linspace(0.1, 1e6, 600)[:, None] * [1.0, 1.2]
     made = QuantileForecast("chat", T0_S, 300.0, (0.5, 0.99), rates, rates * NAN, T0_S - 1, "ridge")
-    assert store.latest_forecast("chat") is None
-    store.save_forecast(made)
-    found = store.latest_forecast("chat")
-    assert found is not None
-    assert (found.levels, found.start_s, found.made_s) == (made.levels, made.start_s, made.made_s)
-    assert np.allclose(found.arrival_rate_rps, rates, rtol=1e-7)
-    assert np.isnan(found.offered_load_erl).all()
+    keep = store.learning
+    assert keep.foretold("chat", DAY_S) == []
+    assert keep.foretell("chat", to_verify(made, 0))
+    assert not keep.foretell("chat", to_verify(replace(made, made_s=T0_S + 300), 0))
+    assert keep.foretell("chat", to_verify(replace(made, made_s=T0_S + 950), 0))
+    first, second = keep.foretold("chat", DAY_S)
+    assert (first.levels, first.start_s, first.made_s) == (made.levels, made.start_s, made.made_s)
+    assert (first.slots, first.load) == ((0, 1, 5, 11, 35, 71, 287), False)
+    assert np.allclose(first.said, rates[list(first.slots)], rtol=1e-7)
+    assert [each.made_s for each in keep.foretold("chat", 100.0)] == [second.made_s]
+    store.learning.foretell("chat", to_verify(replace(made, made_s=T0_S + 9 * DAY_S), 0))
+    store.drop_raw_before(2)
+    assert len(keep.foretold("chat", 30 * DAY_S)) == 1
+
+
+def test_judgements_are_kept_in_order(store: Store) -> None:
+    log(store, "chat", np.array([T0_S]))
+    keep, drop = Judgement(T0_S, T0_S + 60, True, "usual"), Judgement(T0_S, T0_S + 90, False)
+    store.learning.judge("chat", T0_S, keep)
+    store.learning.judge("chat", T0_S, drop)
+    assert store.learning.judgements("chat") == (keep, drop)
+    with pytest.raises(DataError, match="known: chat"):
+        store.learning.judge("chta", T0_S, keep)
+
+
+def test_a_batch_is_stored_once_and_whole(store: Store) -> None:
+    learning = store.learning
+    run = learning.open_run("digest", T0_S)
+    rows = [ModelRow(name, T0_S, "pool", 300.0, live=True) for name in ("a", "b")]
+    assert learning.save_batch(run.run_id, 0, rows) is not None
+    assert learning.save_batch(run.run_id, 0, rows) is None
+    assert len(store.models("a")) == 1
+    again = learning.open_run("digest", T0_S + 60)
+    assert (again.run_id, again.began_s, again.batches) == (run.run_id, T0_S, (0,))
+    assert learning.open_run("other", T0_S).run_id != run.run_id
+    assert learning.open_run("digest", T0_S + 2 * DAY_S).run_id != run.run_id
+    learning.end_run(run.run_id, T0_S + 70)
+    assert learning.open_run("digest", T0_S + 80).run_id != run.run_id
+
+
+def test_rolling_back_is_one_step(store: Store) -> None:
+    log(store, "chat", np.array([T0_S]))
+    with pytest.raises(DataError, match="no model"):
+        store.learning.roll_back("chat", None)
+    first, second, third = (
+        store.save_model(ModelRow("chat", T0_S + i, "pool", 300.0, live=True)) for i in range(3)
+    )
+    assert store.learning.roll_back("chat", None) == (third, second)
+    assert store.learning.roll_back("chat", first) == (second, first)
+    with pytest.raises(DataError, match="no version before"):
+        store.learning.roll_back("chat", None)
+    live = store.live_model("chat")
+    assert live is not None
+    assert live.model_id == first
 
 
 def test_the_journal_returns_numbers_exactly(store: Store) -> None:
@@ -203,7 +253,9 @@ def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str)
     with psycopg.connect(dsn, autocommit=True) as connection:
         for table in (
             "migration",
-            "forecast",
+            "foretold",
+            "judgement",
+            "retrain_run",
             "model",
             "decision",
             "unit_event",
