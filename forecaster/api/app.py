@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from forecaster import __version__
 from forecaster.api.backend import Backend
 from forecaster.api.metrics import render
-from forecaster.api.money import LAST_S, money_routes
+from forecaster.api.money import LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.replays import Replays, replay_routes
 from forecaster.domain.errors import (
@@ -72,6 +72,7 @@ def make_app(backend: Backend, token: str = "", replays: Replays | None = None) 
         app.middleware("http")(_bearer(token))
     _read_routes(app, backend)
     money_routes(app, backend)
+    alert_routes(app, backend)
     order_routes(app, backend)
     if replays is not None:
         replay_routes(app, replays)

@@ -29,6 +29,10 @@ class Desk(Protocol):
         """What Tidegate would have saved and violated against what the fleet did; default: a week."""
         ...
 
+    def alerts(self, limit: int, before_id: int | None, open_only: bool) -> dict[str, Any]:
+        """Alerts, newest first."""
+        ...
+
 
 class Backend(Protocol):
     """Answers in plain values; times in epoch seconds."""

@@ -15,6 +15,7 @@ from forecaster.api.statement_page import statement_page
 
 LAST_S = 253_402_300_799
 """The end of the year 9999, epoch seconds."""
+LAST_ID = (1 << 63) - 1
 Moment = Annotated[float | None, Query(ge=0, le=LAST_S, description="epoch seconds")]
 Month = Annotated[str, Query(max_length=7, description="YYYY-MM; empty: the present one")]
 
@@ -63,6 +64,19 @@ def money_routes(app: FastAPI, backend: Backend) -> None:
     async def report(service: str, from_s: Moment = None, to_s: Moment = None) -> Response:
         """What Tidegate would have saved and violated, against what the fleet did; a week by default."""
         return _answer(await run_in_threadpool(backend.desk.report, service, from_s, to_s))
+
+
+def alert_routes(app: FastAPI, backend: Backend) -> None:
+    """Add the routes."""
+
+    @app.get("/v1/alerts", tags=["alerts"], response_class=Response)
+    async def alerts(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before_id: Annotated[int | None, Query(ge=1, le=LAST_ID, description="next page")] = None,
+        open_only: Annotated[bool, Query(alias="open", description="only what lasts")] = False,
+    ) -> Response:
+        """What somebody should know, newest first."""
+        return _answer(await run_in_threadpool(backend.desk.alerts, limit, before_id, open_only))
 
 
 def _answer(content: dict[str, Any]) -> Response:

@@ -33,6 +33,7 @@ MODULES = (
     "pin",
     "trust",
     "money",
+    "alerts",
     "config",
 )
 MODULE_OF = (

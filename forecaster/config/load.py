@@ -21,6 +21,8 @@ from forecaster.config.settings import Settings
 from forecaster.domain.errors import SettingError
 
 DEFAULT_FILE = "tidegate.toml"
+SECRETS = ("webhook", "token", "dsn")
+"""Settings whose value is never said, not even where it is refused."""
 
 
 class _FileThenEnv(Settings):
@@ -95,4 +97,7 @@ def _setting_error(error: ValidationError) -> SettingError:
             key, first["input"], "no such setting", "see `tidegate config --example`"
         )
     allowed = first["msg"][0].lower() + first["msg"][1:]
-    return SettingError(key, first["input"], allowed, "see `tidegate config --example`")
+    secret = any(word in key for word in SECRETS)
+    return SettingError(
+        key, "***" if secret else first["input"], allowed, "see `tidegate config --example`"
+    )

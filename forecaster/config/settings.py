@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from forecaster.config.alerts import AlertsSettings
+from forecaster.config.table import Seconds, Table
 from forecaster.domain.service import CalendarSpec, Event, Every, Limits, Mode, Service, Slo, Window
 from forecaster.seasonal.names import MEMBER_NAMES
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 Cron = Annotated[str, Field(pattern=r"^(\S+\s+){4}\S+$")]
-
-
-class Table(BaseModel):
-    """A table of `tidegate.toml`: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SloSettings(Table):
@@ -314,4 +309,5 @@ class Settings(BaseSettings):
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    alerts: AlertsSettings = Field(default_factory=AlertsSettings)
     service: tuple[ServiceSettings, ...] = Field((), description="one [[service]] table each")

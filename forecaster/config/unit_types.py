@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from forecaster.config.settings import Seconds, Table
+from forecaster.config.table import Seconds, Table
 from forecaster.domain.errors import ModelError, SettingError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from forecaster.daemon.accounts import month_of, statement
 from forecaster.daemon.bookkeeper import tariff_of
+from forecaster.daemon.notifier import alert_dict
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError
 from forecaster.domain.ports import Clock
@@ -92,6 +93,12 @@ class Desk:
         tariff = tariff_of(pilot, self.clock.now_s())
         found = statement(self.store, pilot.service, tariff, begin_s, end_s)
         return report(found, pilot.gate.mode.value)
+
+    def alerts(self, limit: int, before_id: int | None, open_only: bool) -> dict[str, Any]:
+        """Alerts, newest first."""
+        rows = [alert_dict(each) for each in self.store.alerts.newest(limit, before_id, open_only)]
+        following = rows[-1]["alert_id"] if len(rows) == limit else None
+        return {"alerts": rows, "before_id": following}
 
     def _range(
         self, from_s: float | None, to_s: float | None, length_s: float

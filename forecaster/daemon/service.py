@@ -1,4 +1,4 @@
-"""The daemon itself: six jobs on a schedule, each bounded, none able to stop the others."""
+"""The daemon itself: seven jobs on a schedule, each bounded, none able to stop the others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from forecaster.config.settings import Settings
 from forecaster.daemon import schedule
+from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
@@ -26,6 +27,7 @@ from forecaster.store import Store
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 3600.0
 BOOKS_S = 3600.0
+ALARMS_S = 30.0
 
 
 class Daemon:
@@ -54,11 +56,12 @@ class Daemon:
         pilots: Sequence[Pilot],
         observer: Observer,
         bookkeeper: Bookkeeper,
+        alarms: Alarms,
         on_requests: Callable[[Sequence[RequestRecord]], None] = lambda records: None,
     ) -> None:
         self.settings, self.store, self.clock, self.spool = settings, store, clock, spool
         self.pilots = {pilot.service.name: pilot for pilot in pilots}
-        self.observer, self.bookkeeper = observer, bookkeeper
+        self.observer, self.bookkeeper, self.alarms = observer, bookkeeper, alarms
         self.on_requests = on_requests
         self.ticks = 0
         self.failures: dict[str, str] = {}
@@ -79,6 +82,7 @@ class Daemon:
         add(self.replan, schedule.every(planner.replan_s, clock), id="replan")
         add(self.retrain, schedule.cron(self.settings.retrain.cron, clock), id="retrain")
         add(self.close_books, schedule.every(BOOKS_S, clock, 5.0), id="books")
+        add(self.look_for_alarms, schedule.every(ALARMS_S, clock, 1.0), id="alarms")
         add(self.housekeeping, schedule.every(HOUSEKEEPING_S, clock, 30.0), id="housekeeping")
         self.scheduler.start()
 
@@ -109,6 +113,7 @@ class Daemon:
             records, events = self.observer.observe()
             if records:
                 self.on_requests(records)
+                self.alarms.on_requests(records)
             self._read_switches()
             for pilot in self.pilots.values():
                 if events:
@@ -157,7 +162,7 @@ class Daemon:
         for pilot in self.pilots.values():
 
             def train(pilot: Pilot = pilot) -> None:
-                retrain_service(
+                report = retrain_service(
                     self.store,
                     pilot.service,
                     self.settings.retrain,
@@ -165,6 +170,8 @@ class Daemon:
                     trainer=self.trainer,
                     profile=pilot.unit.profile,
                 )
+                beaten = "" if report.verdict.beats_naive else report.verdict.reason
+                self.alarms.gates[pilot.service.name] = beaten
 
             self._guarded("retrain", pilot, train)
 
@@ -179,6 +186,13 @@ class Daemon:
         for pilot in self.pilots.values():
             now_s = self.clock.now_s()
             self._guarded("books", pilot, partial(self.bookkeeper.close, pilot, now_s))
+
+    def look_for_alarms(self) -> None:
+        """See what somebody should know, and say it."""
+        try:
+            self.alarms.look(dict(self.failures))
+        except StoreError as error:
+            log.warning("alerts wait: %s", error)
 
     def housekeeping(self) -> None:
         """Drop raw requests past their age; journal what waited for the database."""

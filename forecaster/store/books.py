@@ -60,7 +60,11 @@ class Books:
             rows = connection.execute(_SQL["entries"], bounds).fetchall()
         return [
             BookEntry(
-                at_s, requests, outside, refused, arrivals,
+                at_s,
+                requests,
+                outside,
+                refused,
+                arrivals,
                 {name: Held(*values) for name, values in held.items()},
             )
             for at_s, requests, outside, refused, arrivals, held in rows

@@ -23,6 +23,7 @@ from forecaster.store import (
     switches,
     tiers,
 )
+from forecaster.store.alerts import Alerts
 from forecaster.store.books import Books
 from forecaster.store.learning import Learning
 from forecaster.store.pool import Connection, Pool
@@ -44,6 +45,8 @@ class Store:
         The ledger's tables.
     learning : Learning
         The forecasting engine's.
+    alerts : Alerts
+        Alerts and their notices.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Store:
         self._pool = pool
         self.books = Books(pool)
         self.learning = Learning(pool)
+        self.alerts = Alerts(pool)
 
     @classmethod
     def open(cls, dsn: str) -> Store:

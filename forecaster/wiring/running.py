@@ -23,6 +23,7 @@ from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.unit_types import model_path
 from forecaster.daemon import schedule
+from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.board import Board
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
@@ -164,6 +165,7 @@ def pilot_all(
         pilots=pilots,
         observer=Observer(store, actuator),
         bookkeeper=Bookkeeper(store, ReplayRivals(store)),
+        alarms=Alarms(store, clock, settings.alerts, pilots),
     )
     board = Board(daemon, store, clock, clock.now_s(), {"version": __version__, **about})
     daemon.on_requests = board.on_requests

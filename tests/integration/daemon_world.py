@@ -17,6 +17,7 @@ from forecaster.config.settings import (
     ServiceSettings,
     SloSettings,
 )
+from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.board import Board
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
@@ -147,6 +148,7 @@ class World:
             pilots=[self.pilot],
             observer=Observer(self.store, self.tier),
             bookkeeper=Bookkeeper(self.store, ReplayRivals(self.store)),
+            alarms=Alarms(self.store, self.clock, self.settings.alerts, [self.pilot]),
         )
         self.board = Board(self.daemon, self.store, self.clock, self.clock.now, {"version": "test"})
         self.daemon.on_requests = self.board.on_requests

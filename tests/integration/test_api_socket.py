@@ -29,7 +29,7 @@ ROUTES = {
     "/v1/services/{service}/accuracy", "/v1/services/{service}/anomalies",
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
     "/v1/services/{service}/explain", "/v1/services/{service}/decisions",
-    "/v1/services/{service}/ledger", "/v1/services/{service}/statement", "/v1/money",
+    "/v1/services/{service}/ledger", "/v1/services/{service}/statement", "/v1/money", "/v1/alerts",
     "/v1/services/{service}/lives", "/v1/services/{service}/report",
     "/v1/services/{service}/tide", "/v1/events",
     "/v1/services/{service}/pin", "/v1/services/{service}/mode",

@@ -270,6 +270,8 @@ def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str)
             "tariff",
             "book",
             "shadow",
+            "alert",
+            "notice",
         ):
             connection.execute(f"drop table {table} cascade")
         connection.execute("drop function request_add_days, request_drop_days")
