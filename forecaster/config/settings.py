@@ -160,6 +160,17 @@ class ServiceSettings(Table):
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
 
+    day_shape: tuple[float, ...] = Field(
+        (), description="24 rates, requests/s by local hour, expected of a service not known yet"
+    )
+
+    @field_validator("day_shape")
+    @classmethod
+    def _a_day(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if rates and (len(rates) != 24 or min(rates) < 0 or not 0 < max(rates) < math.inf):
+            raise ValueError("24 rates of 0 or more, not all 0, or none at all")
+        return rates
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.min_units > self.max_units:
@@ -198,7 +209,7 @@ class ServiceSettings(Table):
         windows = tuple(each.window() for each in self.window)
         return Service(
             self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
-            self.log_sample, windows, self.approve_after_s,
+            self.log_sample, windows, self.approve_after_s, self.day_shape,
         )  # fmt: skip
 
 

@@ -15,18 +15,22 @@ from forecaster.domain.errors import DataError, ModelError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import Service
+from forecaster.seasonal.backtest import MIN_HISTORY_DAYS
 from forecaster.seasonal.calibration import LEVELS
 from forecaster.seasonal.champion import Calibrated
+from forecaster.seasonal.cold import begin, prior_of
 from forecaster.seasonal.live import LiveForecaster
 from forecaster.seasonal.rehearsal import rehearsed
 from forecaster.seasonal.training import last_days
 from forecaster.store import Store
-from forecaster.store.rows import ModelRow
+from forecaster.store.rows import WEEK_SHAPE, ModelRow
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 USUAL_S = 14 * DAY_S
 """How far back the usual rate of an hour is looked for when a slot is empty."""
+ALIKE_MOST = 200
+"""Other services whose weeks tell what a young one may do."""
 SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
 
@@ -90,6 +94,8 @@ class DemandFeed:
     def reload(self, until_s: float | None = None) -> None:
         """Take the live champion from the store and fit it to the whole history.
 
+        A service that is too young for one begins with what is known of others.
+
         Parameters
         ----------
         until_s : float or None
@@ -98,14 +104,16 @@ class DemandFeed:
         Raises
         ------
         ModelError
-            When there is no champion.
+            When there is no champion, and history enough for one.
         DataError
             For an unknown service.
         """
         row = self.store.live_model(self.service.name)
         if row is None:
-            name = self.service.name
-            raise ModelError(f"service {name!r} has no champion", f"run `tidegate retrain {name}`")
+            self.begin(
+                last_days(self._series(None, until_s, self.settings.slot_s), MIN_HISTORY_DAYS)
+            )
+            return
         found = last_days(self._series(None, until_s, row.slot_s), self.settings.history_days)
         self._hours_s = work_by_hour(found) if found.work_s.size else np.ones(24)
         load, self.mean_work_s = as_load(found)
@@ -120,6 +128,27 @@ class DemandFeed:
         self.row, self._history = row, load
         self.seen_rps = float(np.nanmax(load.arrivals, initial=0.0)) / load.slot_s
         self._learn(last_days(found, 1.0))
+
+    def begin(self, seen: DemandSeries) -> None:
+        """Forecast without a champion, from little demand or none.
+
+        Raises
+        ------
+        ModelError
+            Where there is history enough to train a champion.
+        """
+        name, day = self.service.name, round(DAY_S / seen.slot_s)
+        if seen.arrivals.size >= MIN_HISTORY_DAYS * day:
+            raise ModelError(f"service {name!r} has no champion", f"run `tidegate retrain {name}`")
+        others = self.store.learning.live_models(name, seen.slot_s, ALIKE_MOST)
+        shapes = [each.scores[WEEK_SHAPE] for each in others if WEEK_SHAPE in each.scores]
+        prior = prior_of(shapes, self.service.day_shape)
+        self._hours_s = work_by_hour(seen) if seen.work_s.size else np.ones(24)
+        load, self.mean_work_s = as_load(seen)
+        self.asked, self._history, self.row = seen, load, None
+        self.live = begin(load, self.calendar, prior, self.service.log_sample)
+        self.seen_rps = 0.0  # what it will have at most is not known either
+        self._learn(last_days(seen, 1.0))
 
     def look(self) -> None:
         """Learn the mix of the history, champion or not.
@@ -203,9 +232,7 @@ class DemandFeed:
         assert self.live is not None
         ahead = int(lead_s // self._history.slot_s)
         work_s = self.unit_work_s
-        foreseen, happened = rehearsed(
-            self.live.calibrated, self._history, self.calendar, ahead
-        )
+        foreseen, happened = rehearsed(self.live.calibrated, self._history, self.calendar, ahead)
         return foreseen * work_s, happened * work_s
 
     def _recent(self, live: LiveForecaster, until_s: float) -> DemandSeries:

@@ -11,10 +11,11 @@ from forecaster.demand import as_load
 from forecaster.domain.demand import DemandSeries
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import CalendarSpec, Service
+from forecaster.seasonal.cold import week_shape
 from forecaster.seasonal.selection import Verdict
 from forecaster.seasonal.training import last_days, train
 from forecaster.store import Store
-from forecaster.store.rows import ModelRow
+from forecaster.store.rows import WEEK_SHAPE, ModelRow
 
 Trainer = Callable[[DemandSeries, CalendarSpec, Sequence[str], Callable[[str], None]], Verdict]
 """`forecaster.seasonal.training.train`, here or in a process of its own."""
@@ -77,7 +78,7 @@ def retrain_service(
         created_s=now_s,
         champion=verdict.champion,
         slot_s=settings.slot_s,
-        scores=verdict.scores_dict(),
+        scores=verdict.scores_dict() | {WEEK_SHAPE: week_shape(series, spec).round(4).tolist()},
         calibration=verdict.calibrated.to_dict(),
         verdict=verdict.reason,
         live=live,

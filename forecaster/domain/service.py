@@ -157,6 +157,8 @@ class Service:
         Floors and ceilings by hours of the week.
     approve_after_s : float
         Mode approve: an order that nobody answered goes out after this; 0 = never.
+    day_shape : tuple of float
+        Requests/s by local hour that are expected while nothing is known; empty: not said.
     """
 
     name: str
@@ -169,3 +171,4 @@ class Service:
     log_sample: float = 1.0
     windows: tuple[Window, ...] = ()
     approve_after_s: float = 0.0
+    day_shape: tuple[float, ...] = ()

@@ -153,10 +153,15 @@ class LiveForecaster:
         History on the champion's grid.
     spec : CalendarSpec
         Calendar of the service.
+    name : str
+        What its forecasts are said to be made by; empty: the member.
     """
 
-    def __init__(self, calibrated: Calibrated, series: DemandSeries, spec: CalendarSpec) -> None:
+    def __init__(
+        self, calibrated: Calibrated, series: DemandSeries, spec: CalendarSpec, name: str = ""
+    ) -> None:
         self.calibrated = calibrated
+        self.name = name or calibrated.member
         self.service = series.service
         self.start_s = series.start_s
         self.slot_s = series.slot_s
@@ -191,5 +196,5 @@ class LiveForecaster:
             arrival_rate_rps=counts / self.slot_s,
             offered_load_erl=np.full_like(counts, np.nan),
             made_s=made_s,
-            model=self.calibrated.member,
+            model=self.name,
         )

@@ -22,6 +22,10 @@ class ServiceSummary:
     requests: int
 
 
+WEEK_SHAPE = "week_shape"
+"""Among a version's scores: the service's week by the hour, for services that are new."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRow:
     """One trained version of a service's forecaster.

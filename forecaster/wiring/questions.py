@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from forecaster.config import Settings, load_unit_type
 from forecaster.daemon.feed import DemandFeed
-from forecaster.domain.demand import DemandSeries
-from forecaster.domain.errors import SettingError
+from forecaster.domain.demand import DemandSeries, TokenMix
+from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import TideTable
 from forecaster.domain.profile import Profile, UnitType
 from forecaster.domain.service import Service, Slo
-from forecaster.store import ModelRow, Store
+from forecaster.store import Store
 
 if TYPE_CHECKING:
     from forecaster.capacity.sizing import Question
@@ -23,11 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A forecast with the history and the champion that it was made from."""
+    """A forecast with the history that it was made from."""
 
     forecast: QuantileForecast
     series: DemandSeries
-    model: ModelRow
 
 
 def service_named(settings: Settings, name: str) -> Service:
@@ -43,20 +45,36 @@ def outlook(
 ) -> Outlook:
     """Forecast from the end of the service's log with the stored champion.
 
+    A service too young for one is forecast from what is known of others, and one without any demand
+    from the day that is drawn for it, from now on.
+
     Raises
     ------
     ModelError
         When nothing was trained yet.
     DataError
-        For an unknown service.
+        For an unknown service without a drawn day.
     """
-    feed = DemandFeed(service, profile_of(settings, service), settings.retrain, store)
-    feed.reload()
+    profile = profile_of(settings, service)
+    try:
+        feed = DemandFeed(service, profile, settings.retrain, store)
+        feed.reload()
+    except DataError:
+        if not service.day_shape:
+            raise
+        feed = DemandFeed(service, None, settings.retrain, store)
+        feed.begin(nothing_yet(service.name, settings.retrain.slot_s, time.time()))
     assert feed.live is not None
-    assert feed.row is not None
     assert feed.asked is not None
     forecast = feed.forecast(horizon_s, feed.live.end_s, tuple(levels))
-    return Outlook(forecast, feed.asked, feed.row)
+    return Outlook(forecast, feed.asked)
+
+
+def nothing_yet(name: str, slot_s: float, now_s: float) -> DemandSeries:
+    """The demand of a service before its first request."""
+    none = np.zeros(0)
+    mix = TokenMix(0.0, 0.0, 0.0, 0.0, 0.0)
+    return DemandSeries(name, now_s // slot_s * slot_s, slot_s, none, none, none, mix, 1.0)
 
 
 def profile_of(settings: Settings, service: Service) -> Profile | None:

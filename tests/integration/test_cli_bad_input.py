@@ -89,15 +89,10 @@ def test_too_little_history(cli: Runner, tmp_path: Path) -> None:
 
 
 def test_forecast_before_retrain(cli: Runner, tmp_path: Path) -> None:
-    cli(
-        "ingest",
-        write(
-            tmp_path,
-            HEAD
-            + "".join(ROW.format(s) for s in range(60)) * 1
-            + "2026-01-05T01:00:00Z,chat,1,1\n",
-        ),
+    minutes = "".join(
+        f"2026-01-0{d}T{h:02}:00:00Z,chat,1,1\n" for d in range(1, 6) for h in range(24)
     )
+    cli("ingest", write(tmp_path, HEAD + minutes))
     ran = cli("forecast", "chat")
     assert ran.code == 1
     assert "tidegate retrain chat" in ran.error

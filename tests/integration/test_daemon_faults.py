@@ -235,7 +235,7 @@ def test_observe_orders_nothing_and_says_so(learned_store: Store, tmp_path: Path
     assert ticks[0].output["note"] == "mode is observe: nothing is ordered"
 
 
-def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
+def test_without_demand_the_floor_is_kept_and_the_note_says_what_to_do(
     store: Store, tmp_path: Path
 ) -> None:
     new = world(store, tmp_path, min_units=2)
@@ -243,7 +243,9 @@ def test_without_a_champion_the_floor_is_kept_and_the_note_says_what_to_do(
     assert first.warming == 2
     assert new.step().ready == 2
     assert "no plan yet: the present fleet is held" in new.note
-    assert "no new plan: service 'chat' has no champion; run `tidegate retrain chat`" in new.note
+    assert (
+        "no new plan: service 'chat' has no requests in range; ingest its request log" in new.note
+    )
     (row,) = [r for r in store.decisions(CHAT, 10) if r.inputs["kind"] == "tick"]
     again = replay_decision(
         row.inputs, floor_table(CHAT, new.pilot.planner.policy(row.at_s, 0.0), row.at_s)
