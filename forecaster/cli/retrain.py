@@ -10,9 +10,9 @@ import typer
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, err, make_table, progress
 from forecaster.config import load_settings
-from forecaster.daemon.training import TrainReport, retrain_service
-from forecaster.domain.errors import DataError, TooLittleHistoryError
-from forecaster.wiring.questions import profile_of, service_named
+from forecaster.daemon.training import TrainReport
+from forecaster.domain.errors import DataError
+from forecaster.wiring.retrain import Engine, Terms, retrain
 from forecaster.wiring.stores import open_store
 
 
@@ -21,12 +21,24 @@ def retrain_command(
     services: Annotated[
         list[str] | None, typer.Argument(help="services to retrain [default: all]")
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="local processes, or a Ray cluster ($RAY_ADDRESS)")
+    ] = Engine.LOCAL,
+    jobs: Annotated[
+        int,
+        typer.Option(min=0, max=4096, help="processes [default: one a core]", show_default=False),
+    ] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="begin anew, do not go on with a run that was killed")
+    ] = False,
     config: ConfigOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Backtest every member on a rolling origin, choose, calibrate, store the champion.
 
-    A champion that does not beat seasonal naive is refused: the live one stays.
+    A champion that does not beat seasonal naive is refused: the live one stays. A challenger takes
+    the champion's place when its plans cost less twice in a row, or clearly. A run that was killed
+    is gone on with by the same command, and ends with the same models.
 
     Example: `tidegate retrain llm-chat`
     """
@@ -35,40 +47,23 @@ def retrain_command(
         names = services or [found.name for found in store.services()]
         if not names:
             raise DataError("the store has no service", "ingest a request log first")
-        reports: list[TrainReport] = []
-        failed: list[str] = []
-        members = len(set(settings.retrain.members) | {"naive-day", "naive-week"})
-        with progress("retrain", total=len(names) * members) as advance_to:
-            for number, name in enumerate(names):
-                done = number * members
-
-                def on_member(member: str, name: str = name) -> None:
-                    nonlocal done
-                    advance_to(done, f"{name}: {member}")
-                    done += 1
-
-                try:
-                    service = service_named(settings, name)
-                    reports.append(
-                        retrain_service(
-                            store,
-                            service,
-                            settings.retrain,
-                            time.time(),
-                            on_member,
-                            profile=profile_of(settings, service),
-                        )
-                    )
-                except TooLittleHistoryError as error:
-                    if services:
-                        raise
-                    failed.append(str(error))
-    for line in failed:
-        err.print(f"skipped: {line}")
+        with progress("retrain", total=len(set(names))) as advance_to:
+            terms = Terms(engine, jobs, fresh)
+            done = retrain(store, settings, names, terms, time.time(), advance_to)
+    if services and done.skipped:
+        raise done.skipped[0]
+    for error in done.skipped:
+        err.print(f"skipped: {error}")
+    if done.resumed:
+        err.print(f"gone on with a run that had trained {len(done.resumed)} services")
     emit(
-        {"services": [as_dict(report) for report in reports], "skipped": failed},
+        {
+            "services": [as_dict(report) for report in done.reports],
+            "skipped": [str(error) for error in done.skipped],
+            "resumed": done.resumed,
+        },
         form,
-        _table(reports),
+        _table(done.reports),
     )
 
 
@@ -83,12 +78,14 @@ def as_dict(report: TrainReport) -> dict[str, Any]:
         "model_id": report.model_id,
         "wape": score.wape,
         "pinball": score.pinball,
+        "cost": score.cost,
         "coverage": {f"{level:g}": share for level, share in score.coverage},
         "naive": {"member": report.verdict.naive.member, "wape": report.verdict.naive.wape},
         "members": {
-            each.member: {"wape": each.wape, "pinball": each.pinball}
+            each.member: {"wape": each.wape, "pinball": each.pinball, "cost": each.cost}
             for each in report.verdict.scores
         },
+        "challenger": report.verdict.challenger or None,
         "reason": report.verdict.reason,
         "seconds": report.seconds,
     }

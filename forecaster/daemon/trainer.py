@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from forecaster.daemon.beside import Beside
 from forecaster.domain.demand import DemandSeries
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.selection import Verdict
+from forecaster.seasonal.selection import Incumbent, Verdict
 from forecaster.seasonal.training import train
 
 LIMIT_S = 1800.0
@@ -25,7 +25,7 @@ class BackgroundTrainer:
         series: DemandSeries,
         spec: CalendarSpec,
         members: Sequence[str],
-        _on_member: Callable[[str], None] = lambda member: None,
+        incumbent: Incumbent | None = None,
     ) -> Verdict:
         """Train and wait for the verdict.
 
@@ -36,7 +36,7 @@ class BackgroundTrainer:
         ChildLostError
             When the child was stopped, died, or took too long.
         """
-        verdict = self._beside(f"training {series.service!r}", train, series, spec, members)
+        verdict = self._beside(f"training {series.service!r}", train, series, spec, members, incumbent)
         assert isinstance(verdict, Verdict)
         return verdict
 

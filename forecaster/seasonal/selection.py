@@ -30,6 +30,14 @@ POOL_MARGIN = 0.15
 
 DRAW = 1.2
 """Within this of seasonal naive is a draw on a fifth of the history: it goes to who goes on learning."""
+PLANNED, SHORT_PRICE = 0.99, 100.0
+"""What a plan holds, and what a request beyond it costs in units of one that is held: the level is the
+least cost of that price."""
+WIN, WIN_AT_ONCE, WINS = 0.03, 0.15, 2
+"""A challenger costs so much less than the champion to win, so much less to be crowned at once, and so
+many retrains in a row otherwise."""
+BACK = 0.1
+"""Where seasonal naive serves, a challenger must come so much closer to it than it needed not to lose."""
 WAPE_MARGIN = 1.02
 """A median may be this much worse than seasonal naive's where the whole distribution is better."""
 
@@ -46,12 +54,35 @@ class MemberScore:
         Mean over the score levels, relative to mean demand.
     coverage : tuple of (float, float)
         (level, share of actuals at or below).
+    cost : float
+        Of the plan it would have made: what is held at `PLANNED` and what was short of it at
+        `SHORT_PRICE`, relative to mean demand; 1 would be clairvoyant.
     """
 
     member: str
     wape: float
     pinball: float
     coverage: tuple[tuple[float, float], ...]
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The champion so far.
+
+    Attributes
+    ----------
+    member : str
+        Who serves.
+    challenger : str
+        Who won against it in the last retrains; empty: nobody.
+    wins : int
+        In how many of them, in a row.
+    """
+
+    member: str
+    challenger: str = ""
+    wins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +97,10 @@ class Verdict:
         Whether it did, on the last fifth of the history; False = the reason says what serves and why.
     naive : MemberScore
         The better seasonal naive, uncorrected.
+    challenger : str
+        Who won against the champion without taking its place yet; empty: nobody.
+    wins : int
+        Retrains in a row that it won.
     """
 
     champion: str
@@ -75,6 +110,8 @@ class Verdict:
     score: MemberScore
     naive: MemberScore
     scores: tuple[MemberScore, ...]
+    challenger: str = ""
+    wins: int = 0
 
     def scores_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -82,14 +119,19 @@ class Verdict:
             "champion": asdict(self.score),
             "naive": asdict(self.naive),
             "members": [asdict(score) for score in self.scores],
+            "challenger": self.challenger,
+            "wins": self.wins,
         }
 
 
-def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calibration]]:
-    """Choose, for each series, of the members that stand up to seasonal naive the one with the least loss.
+def choose(
+    verified: Sequence[Verified], incumbents: Sequence[Incumbent | None] = ()
+) -> tuple[list[Verdict], dict[str, Calibration]]:
+    """Choose, for each series, of the members that stand up to seasonal naive the one whose plan costs least.
 
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
-    their errors, and to choose one of them by a hair is to choose noise.
+    their errors, and to choose one of them by a hair is to choose noise. For the same reason the
+    champion so far stays until a challenger wins by `WIN` in `WINS` retrains, or by `WIN_AT_ONCE`.
 
     The gate asks for less pinball loss (what capacity is bought by) than the better of yesterday and
     last week as they are, and no more WAPE, on the last fifth of the history (what was verified
@@ -100,6 +142,8 @@ def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calib
     ----------
     verified : sequence of Verified
         Backtests of the members, the seasonal naives among them, of the same N series.
+    incumbents : sequence of Incumbent or None
+        The champion so far of each series; empty: of none.
 
     Returns
     -------
@@ -109,49 +153,86 @@ def choose(verified: Sequence[Verified]) -> tuple[list[Verdict], dict[str, Calib
         Of the members that are champion of any of them, on all series.
     """
     scores = {v.member.name: _score(v, corrected=v.member.name not in NAIVE) for v in verified}
-    picks = [
-        _pick({name: of[n] for name, of in scores.items()})
-        for n in range(verified[0].actual.shape[1])
-    ]
-    names = {champion for champion, _, _ in picks}
+    series = verified[0].actual.shape[1]
+    before = incumbents or [None] * series
+    picks = [_pick({name: of[n] for name, of in scores.items()}, before[n]) for n in range(series)]
+    names = {pick.champion for pick in picks}
     calibrations = {v.member.name: calibrate(v) for v in verified if v.member.name in names}
     verdicts = []
-    for n, (champion, bar, reason) in enumerate(picks):
-        every = tuple(of[n] for of in scores.values())
+    for n, pick in enumerate(picks):
+        score = scores[pick.champion][n]
         verdicts.append(
             Verdict(
-                champion=champion,
-                beats_naive=champion not in NAIVE and _beats(scores[champion][n], bar),
-                reason=reason,
-                calibrated=calibrations[champion].of(n),
-                score=scores[champion][n],
-                naive=bar,
-                scores=every,
+                champion=pick.champion,
+                beats_naive=pick.champion not in NAIVE and _beats(score, pick.bar),
+                reason=pick.reason,
+                calibrated=calibrations[pick.champion].of(n),
+                score=score,
+                naive=pick.bar,
+                scores=tuple(of[n] for of in scores.values()),
+                challenger=pick.challenger,
+                wins=pick.wins,
             )
         )
     return verdicts, calibrations
 
 
-def _pick(scores: dict[str, MemberScore]) -> tuple[str, MemberScore, str]:
-    """Champion, the bar it was held to, and why."""
-    bar = min((scores[name] for name in NAIVE if name in scores), key=_loss)
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """Champion, the bar it was held to, why, and who is on the way to its place."""
+
+    champion: str
+    bar: MemberScore
+    reason: str
+    challenger: str = ""
+    wins: int = 0
+
+
+def _pick(scores: dict[str, MemberScore], incumbent: Incumbent | None) -> _Pick:
+    bar = min((scores[name] for name in NAIVE if name in scores), key=lambda each: each.pinball)
     rivals = [score for name, score in scores.items() if name not in NAIVE]
-    better = [score for score in rivals if _stands(score, bar)]
+    draw = DRAW - BACK if incumbent is not None and incumbent.member in NAIVE else DRAW
+    better = [score for score in rivals if _stands(score, bar, draw)]
     if better:
         best = min(better, key=_loss)
-        reason = f"{best.member}: WAPE {best.wape:.3f} against {bar.wape:.3f} of {bar.member}"
-        return best.member, bar, reason if _beats(best, bar) else f"{reason}: a draw"
+        return _held(best, incumbent, {each.member: each for each in better}, bar)
     said = "; no rival" if not rivals else ""
     if rivals:
         best = min(rivals, key=_loss)
         said = f"; best rival {best.member} {best.wape:.3f}"
     reason = f"nobody beats {bar.member} (WAPE {bar.wape:.3f}{said}): seasonal naive serves"
-    return bar.member, bar, reason
+    return _Pick(bar.member, bar, reason)
+
+
+def _held(
+    best: MemberScore,
+    incumbent: Incumbent | None,
+    standing: dict[str, MemberScore],
+    bar: MemberScore,
+) -> _Pick:
+    """The best, or the champion so far where it has not lost clearly or often enough."""
+    held = standing.get(incumbent.member) if incumbent is not None else None
+    if incumbent is None or held is None or held.member == best.member:
+        return _Pick(best.member, bar, _said(best, bar))
+    less = 1 - _loss(best) / _loss(held)
+    wins = 0
+    if less >= WIN:
+        wins = 1 + (incumbent.wins if incumbent.challenger == best.member else 0)
+    if less >= WIN_AT_ONCE or wins >= WINS:
+        return _Pick(best.member, bar, f"{_said(best, bar)}; {less:.0%} cheaper than {held.member}")
+    note = f"{best.member} is {less:.0%} cheaper" + (f", {wins} of {WINS} wins" if wins else "")
+    challenger = best.member if wins else ""
+    return _Pick(held.member, bar, f"{_said(held, bar)}; {note}", challenger, wins)
+
+
+def _said(score: MemberScore, bar: MemberScore) -> str:
+    reason = f"{score.member}: WAPE {score.wape:.3f} against {bar.wape:.3f} of {bar.member}"
+    return reason if _beats(score, bar) else f"{reason}: a draw"
 
 
 def _loss(score: MemberScore) -> float:
-    """Pinball loss; the pool's counts as it is, that of others with a margin."""
-    loss = score.pinball * (1.0 if score.member == "pool" else 1.0 + POOL_MARGIN)
+    """Cost of the plan; the pool's counts as it is, that of others with a margin."""
+    loss = score.cost * (1.0 if score.member == "pool" else 1.0 + POOL_MARGIN)
     return loss if np.isfinite(loss) else float("inf")
 
 
@@ -159,8 +240,8 @@ def _beats(score: MemberScore, bar: MemberScore) -> bool:
     return score.pinball < bar.pinball and score.wape < WAPE_MARGIN * bar.wape
 
 
-def _stands(score: MemberScore, bar: MemberScore) -> bool:
-    return score.pinball < DRAW * bar.pinball and score.wape < DRAW * bar.wape
+def _stands(score: MemberScore, bar: MemberScore, draw: float) -> bool:
+    return score.pinball < draw * bar.pinball and score.wape < draw * bar.wape
 
 
 def _score(verified: Verified, corrected: bool) -> list[MemberScore]:
@@ -177,14 +258,15 @@ def _score(verified: Verified, corrected: bool) -> list[MemberScore]:
             verified.member.name,
             float(column[0]),
             float(column[1 : 1 + n].mean()),
-            tuple(zip(SCORE_LEVELS, column[1 + n :].tolist(), strict=True)),
+            tuple(zip(SCORE_LEVELS, column[1 + n : 1 + 2 * n].tolist(), strict=True)),
+            float(column[-1]),
         )
         for column in table.T
     ]
 
 
 def _score_lead(verified: Verified, learnt: Calibration, row: int, split: int) -> FloatArray:
-    """WAPE, pinballs and coverages of one lead over the scored part, float64[9, N]."""
+    """WAPE, pinballs, coverages and cost of one lead over the scored part, float64[10, N]."""
     lead = learnt.leads[row]
     origins = origins_of(verified.actual.shape[0], lead, slots_per_day(verified.slot_s))
     origins = origins[origins >= split - lead]
@@ -195,4 +277,22 @@ def _score_lead(verified: Verified, learnt: Calibration, row: int, split: int) -
     actual = verified.actual[origins + lead]
     losses = [pinball(actual, forecast[:, i], q) for i, q in enumerate(SCORE_LEVELS)]
     covers = [coverage(actual, forecast[:, i]) for i in range(len(SCORE_LEVELS))]
-    return np.stack([wape(actual, forecast[:, 0]), *losses, *covers])
+    cost = plan_cost(actual, forecast[:, SCORE_LEVELS.index(PLANNED)])
+    return np.stack([wape(actual, forecast[:, 0]), *losses, *covers, cost])
+
+
+def plan_cost(actual: FloatArray, held: FloatArray) -> FloatArray:
+    """What was held and what was short of it at its price, over demand, float64[N]; missing slots do not count.
+
+    Examples
+    --------
+    Held 3 for 2, and 3 for 4 that were 1 short:
+
+    >>> plan_cost(np.array([[2.0], [4.0]]), np.array([[3.0], [3.0]])).item() == (6 + 100) / 6
+    True
+    """
+    seen = np.isfinite(actual)
+    short = np.maximum(np.where(seen, actual - held, 0.0), 0.0)
+    paid = np.where(seen, held, 0.0).sum(axis=0) + SHORT_PRICE * short.sum(axis=0)
+    total = np.where(seen, actual, 0.0).sum(axis=0)
+    return np.asarray(paid / np.where(total > 0, total, np.nan))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from forecaster.domain.demand import DemandSeries, FloatArray
+from forecaster.domain.errors import TooLittleHistoryError
 from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.backtest import History, Verified, backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.champion import Calibration
 from forecaster.seasonal.member import slots_per_day
-from forecaster.seasonal.names import NAIVE
-from forecaster.seasonal.selection import Verdict, choose
+from forecaster.seasonal.names import MEMBER_NAMES, NAIVE
+from forecaster.seasonal.selection import Incumbent, Verdict, choose
 
 
 def last_days(series: DemandSeries, days: float) -> DemandSeries:
@@ -32,9 +35,9 @@ def train(
     series: DemandSeries,
     spec: CalendarSpec,
     members: Sequence[str],
-    on_member: Callable[[str], None] = lambda member: None,
+    incumbent: Incumbent | None = None,
 ) -> Verdict:
-    """Backtest `members` (and both seasonal naives) on the series and choose.
+    """Backtest `members` (and both seasonal naives, and who serves) on the series and choose.
 
     Parameters
     ----------
@@ -44,8 +47,8 @@ def train(
         Calendar of the service.
     members : sequence of str
         Candidates.
-    on_member : callable
-        Told the name of each member before its backtest, for progress.
+    incumbent : Incumbent or None
+        The champion so far.
 
     Raises
     ------
@@ -55,7 +58,9 @@ def train(
         For an unknown member.
     """
     calendar = Calendar(series.start_s, series.slot_s, spec)
-    trained = train_together(series.arrivals[:, None], calendar, members, on_member, series.service)
+    trained = train_together(
+        series.arrivals[:, None], calendar, members, series.service, [incumbent]
+    )
     return trained.verdicts[0]
 
 
@@ -82,15 +87,51 @@ def train_together(
     Y: FloatArray,
     calendar: Calendar,
     members: Sequence[str],
-    on_member: Callable[[str], None] = lambda member: None,
     name: str = "series",
+    incumbents: Sequence[Incumbent | None] = (),
 ) -> Trained:
     """Train the N series of ``Y[T, N]`` (NaN = missing), which share a grid and a calendar."""
+    serving = [each.member for each in incumbents if each is not None]
+    members = [*members, *(each for each in serving if each in MEMBER_NAMES)]
     history = History.of(Y, calendar)
     first = first_slot(Y.shape[0], slots_per_day(calendar.slot_s), name)
     verified = {}
     for member in dict.fromkeys([*NAIVE, *members]):
-        on_member(member)
         verified[member] = backtest(member, history, first)
-    verdicts, calibrations = choose(list(verified.values()))
+    verdicts, calibrations = choose(list(verified.values()), incumbents)
     return Trained(verdicts, verified, calibrations)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One service to train."""
+
+    series: DemandSeries
+    spec: CalendarSpec
+    members: tuple[str, ...]
+    incumbent: Incumbent | None = None
+
+
+def train_batch(lessons: Sequence[Lesson]) -> list[Verdict | TooLittleHistoryError]:
+    """Train services, those together that share a grid, a calendar and their candidates; in their order."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for n, each in enumerate(lessons):
+        grid = (each.series.start_s, each.series.slot_s, each.series.arrivals.size)
+        groups.setdefault((*grid, each.spec, each.members), []).append(n)
+    found: dict[int, Verdict | TooLittleHistoryError] = {}
+    for at in groups.values():
+        first = lessons[at[0]]
+        Y = np.column_stack([lessons[n].series.arrivals for n in at])
+        calendar = Calendar(first.series.start_s, first.series.slot_s, first.spec)
+        try:
+            trained = train_together(
+                Y, calendar, first.members, name=first.series.service,
+                incumbents=[lessons[n].incumbent for n in at],
+            )  # fmt: skip
+        except TooLittleHistoryError as error:
+            for n in at:
+                name = lessons[n].series.service
+                found[n] = TooLittleHistoryError(name, error.have_s, error.need_s)
+        else:
+            found |= dict(zip(at, trained.verdicts, strict=True))
+    return [found[n] for n in range(len(lessons))]
