@@ -55,7 +55,8 @@ def plan_command(
     named = overridden(settings, service, {k: v for k, v in asked.items() if v is not None})
     unit_of(settings, named)  # refused before anything is started
     with open_store(settings) as store, progress("sizing", total=100) as advance_to:
-        tables = now(ensure_home(settings) / "tables", lambda share: advance_to(100 * share, ""))
+        folder = ensure_home(settings) / "tables"
+        tables = now(folder, store, lambda share: advance_to(100 * share, ""))
         table = plan_once(store, settings, named, tables, horizon_s, rate_scale)
     emit(as_dict(table), form, _table(table))
 

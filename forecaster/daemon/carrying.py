@@ -29,8 +29,8 @@ GRID_LOW, GRID_HIGH = 0.01, 1.5
 SPARE = 1.3
 """Units that a plan may think of, over what twice the highest load needs."""
 
-Tables = Callable[[Question, int], SizingTable | None]
-"""The table of a question for so many units; None while it is being built."""
+Tables = Callable[[str, Question, int], SizingTable | None]
+"""The table of a service and question for so many units; None while it is being built."""
 
 
 class Carrying:
@@ -74,7 +74,7 @@ class Carrying:
         asked = Question(self.unit, self.service.slo, mix, max(dispersion, 1.0))
         if self._asked is not None and not moved(self._asked, asked):
             return
-        found = self.tables(rounded(asked), self.service.limits.max_units)
+        found = self.tables(self.service.name, rounded(asked), self.service.limits.max_units)
         if found is not None:
             self.table, self._asked = found, asked
 

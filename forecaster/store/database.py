@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forecaster.demand import to_series
-from forecaster.domain.demand import DemandSeries, LogSource, RequestBatch, SlotSums
+from forecaster.domain.demand import DemandSeries, IntArray, LogSource, RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import Pin
@@ -128,6 +128,18 @@ class Store:
             return requests.request_rows(
                 connection, service, _bounds(connection, service, from_s, to_s)
             )
+
+    def lengths(self, service: str, days: float, most: int) -> tuple[IntArray, IntArray]:
+        """Prompt and output tokens of the newest `days` of requests, thinned evenly to `most`.
+
+        Returns
+        -------
+        (int64[n], int64[n])
+            Empty where no single request was kept.
+        """
+        with self._pool.transaction() as connection:
+            number = services.service_id(connection, service)
+            return requests.lengths(connection, number, days, most)
 
     def served(self, service: str, from_s: float, to_s: float) -> Served:
         """Requests of ``[from_s, to_s)`` that our own tier answered."""

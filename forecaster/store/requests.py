@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.demand import bin_requests, merge, subtract
-from forecaster.domain.demand import FloatArray, RequestBatch
+from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
@@ -94,6 +94,16 @@ def request_rows(connection: Connection, service: str, bounds: Mapping[str, Any]
         native(table["prompt_tokens"], np.int64),
         native(table["output_tokens"], np.int64),
     )
+
+
+def lengths(
+    connection: Connection, number: int, days: float, most: int
+) -> tuple[IntArray, IntArray]:
+    """Prompt and output tokens of the service's newest `days`, every k-th so that `most` remain."""
+    bounds = {"service_id": number, "days": days, "most": most}
+    formats = {"prompt_tokens": ">i4", "output_tokens": ">i4"}
+    table = _copied(connection, "lengths", bounds, formats)
+    return native(table["prompt_tokens"], np.int64), native(table["output_tokens"], np.int64)
 
 
 def served(connection: Connection, bounds: Mapping[str, Any]) -> Served:

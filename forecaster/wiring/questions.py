@@ -105,7 +105,7 @@ def plan_once(
     store: Store,
     settings: Settings,
     service: Service,
-    tables: Callable[[Question, int], SizingTable],
+    tables: Callable[[str, Question, int], SizingTable],
     horizon_s: float,
     rate_scale: float = 1.0,
 ) -> TideTable:

@@ -119,7 +119,7 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
         now_s = time.time()
         rows = demo.load_history(store, samples, home, now_s)
         say(f"ingested {rows:,} requests: two weeks that end now")
-        sizer = stack.enter_context(sizing(base))
+        sizer = stack.enter_context(sizing(base, store))
         ask_for_tables(sizer, store, wanted, units)
         train_missing(store, wanted, units, now_s, say, always=True)
         say("sizing the units")
@@ -139,7 +139,7 @@ def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
     refuse_early(settings)
     home = ensure_home(settings)
     say("opening the store")
-    with open_store(settings) as store, sizing(home) as sizer:
+    with open_store(settings) as store, sizing(home, store) as sizer:
         units = unit_types(settings, home / "profiles", say)
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), say)
@@ -184,7 +184,7 @@ def attached(settings: Settings) -> Iterator[str]:
         tier_url = actuator.stats()["url"]
         store = stack.enter_context(open_store(settings))
         units = unit_types(settings, home / "profiles", lambda text: None)
-        sizer = stack.enter_context(sizing(home))
+        sizer = stack.enter_context(sizing(home, store))
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
         place = Place(home, home / "profiles", SystemClock())

@@ -13,7 +13,10 @@ from queue import SimpleQueue
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.sizing_table import SizingTable
 from forecaster.daemon.beside import Beside, ChildLostError
-from forecaster.domain.errors import TidegateError
+from forecaster.domain.demand import IntArray
+from forecaster.domain.errors import StoreUnavailableError, TidegateError
+from forecaster.domain.profile import GenerativeProfile
+from forecaster.store import Store
 from forecaster.wiring.tables import Tables
 
 log = logging.getLogger(__name__)
@@ -21,6 +24,12 @@ LIMIT_S = 600.0
 """A table that takes longer is given up; the one in force serves on."""
 AT_ONCE = min(2, os.cpu_count() or 1)
 """Tables that are built at a time."""
+DRAWN_DAYS, DRAWN_MOST = 7.0, 50_000
+"""A table is built on the token lengths of at most so many requests of the last week."""
+DRAWN_LEAST = 1_000
+"""Fewer requests say less of their lengths than the moments of the mix do."""
+
+Lengths = tuple[IntArray, IntArray]
 
 
 class BackgroundSizer:
@@ -32,12 +41,14 @@ class BackgroundSizer:
     ----------
     folder : Path
         Where tables are kept.
+    store : Store or None
+        Where the services' own token lengths are; None: tables are built on the moments alone.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, store: Store | None = None) -> None:
+        self._folder, self._store = folder, store
         self._tables = Tables(folder)
-        self._wanted: SimpleQueue[tuple[Question, int] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[tuple[str, Question, int] | None] = SimpleQueue()
         self._building: set[str] = set()
         self._refused: dict[str, TidegateError] = {}
         self._idle = threading.Condition()
@@ -49,21 +60,21 @@ class BackgroundSizer:
         for thread in self._threads:
             thread.start()
 
-    def __call__(self, question: Question, max_units: int) -> SizingTable | None:
-        """The table, or None while it is being built.
+    def __call__(self, service: str, question: Question, max_units: int) -> SizingTable | None:
+        """The service's table, or None while it is being built.
 
         Raises
         ------
         TidegateError
             Why it cannot be built.
         """
-        key = self._tables.key(question, max_units)
+        key = self._tables.key(question, max_units, service=service)
         if key in self._refused:
             raise self._refused[key]
-        found = self._tables.known(question, max_units)
+        found = self._tables.known(question, max_units, service=service)
         if found is None and key not in self._building:
             self._building.add(key)
-            self._wanted.put((question, max_units))
+            self._wanted.put((service, question, max_units))
         return found
 
     def settle(self, limit_s: float) -> bool:
@@ -84,15 +95,18 @@ class BackgroundSizer:
             asked = self._wanted.get()
             if asked is None:
                 return
-            key = self._tables.key(*asked)
+            service, question, max_units = asked
+            name = question.unit.name
+            key = self._tables.key(question, max_units, service=service)
             try:
-                what = f"sizing {asked[0].unit.name}"
-                self._tables.keep(*asked, builder(what, build, self._folder, *asked))
-            except ChildLostError as error:  # the next plan asks again
+                lengths = drawn(self._store, service, question)
+                built = builder(f"sizing {name}", build, self._folder, *asked, lengths)
+                self._tables.keep(question, max_units, built, service)
+            except (ChildLostError, StoreUnavailableError) as error:  # the next plan asks again
                 if not builder.stopped:
                     log.warning("%s", error)
             except TidegateError as error:
-                log.warning("no sizing table for %s: %s", asked[0].unit.name, error)
+                log.warning("no sizing table for %s: %s", name, error)
                 self._refused[key] = error
             with self._idle:
                 self._building.discard(key)
@@ -100,23 +114,41 @@ class BackgroundSizer:
 
 
 @contextmanager
-def sizing(home: Path) -> Iterator[BackgroundSizer]:
+def sizing(home: Path, store: Store | None = None) -> Iterator[BackgroundSizer]:
     """The background sizer of an installation, stopped at the end."""
-    sizer = BackgroundSizer(home / "tables")
+    sizer = BackgroundSizer(home / "tables", store)
     try:
         yield sizer
     finally:
         sizer.stop()
 
 
-def build(folder: Path, question: Question, max_units: int) -> SizingTable:
+def build(
+    folder: Path, service: str, question: Question, max_units: int, lengths: Lengths | None
+) -> SizingTable:
     """Build a table and keep it in `folder`; where that cannot be written, the answer is all there is."""
-    return Tables(folder).table(question, max_units)
+    return Tables(folder).table(question, max_units, lengths, service=service)
 
 
 def now(
-    folder: Path, progress: Callable[[float], None] | None = None
-) -> Callable[[Question, int], SizingTable]:
+    folder: Path, store: Store, progress: Callable[[float], None] | None = None
+) -> Callable[[str, Question, int], SizingTable]:
     """Tables for a one-shot command: built while it waits."""
     tables = Tables(folder)
-    return lambda question, max_units: tables.table(question, max_units, progress=progress)
+
+    def table(service: str, question: Question, max_units: int) -> SizingTable:
+        known = tables.known(question, max_units, service=service)
+        if known is not None:
+            return known
+        lengths = drawn(store, service, question)
+        return tables.table(question, max_units, lengths, progress, service)
+
+    return table
+
+
+def drawn(store: Store | None, service: str, question: Question) -> Lengths | None:
+    """Token lengths of the service's newest requests; None where the moments have to do."""
+    if store is None or not isinstance(question.unit.profile, GenerativeProfile):
+        return None
+    prompt, output = store.lengths(service, DRAWN_DAYS, DRAWN_MOST)
+    return (prompt, output) if prompt.size >= DRAWN_LEAST else None

@@ -57,23 +57,38 @@ class Tables:
         max_units: int,
         lengths: Lengths | None = None,
         progress: Callable[[float], None] | None = None,
+        service: str = "",
     ) -> SizingTable:
         """Return the table of 1..`max_units` units: from memory, from disk, or built now.
+
+        Parameters
+        ----------
+        lengths : (int64[n], int64[n]) or None
+            Token lengths to draw from; None: lognormals of the mix.
+        service : str
+            Whose lengths these are: its table of an equal question is this one, whichever of its
+            requests were drawn.
 
         Raises
         ------
         SloInfeasibleError, SettingError, DataError
             As `build_table` does.
         """
-        found = self.known(question, max_units, lengths)
+        found = self.known(question, max_units, lengths, service)
         if found is None:
             built = _built(_plain(question), _fleets(max_units), lengths, progress)
-            key = self.key(question, max_units, lengths)
+            key = self.key(question, max_units, lengths, service)
             self._write(key, built)
             found = self._remember(key, built, max_units)
         return found
 
-    def key(self, question: Question, max_units: int, lengths: Lengths | None = None) -> str:
+    def key(
+        self,
+        question: Question,
+        max_units: int,
+        lengths: Lengths | None = None,
+        service: str = "",
+    ) -> str:
         """Name of a table by its content: equal questions share one.
 
         Raises
@@ -83,19 +98,25 @@ class Tables:
         """
         if not 1 <= max_units <= MAX_UNITS:
             raise SettingError("max_units", max_units, f"1..{MAX_UNITS} units")
-        return _key(_plain(question), _fleets(max_units), lengths)
+        return _key(_plain(question), _fleets(max_units), None if service else lengths, service)
 
     def known(
-        self, question: Question, max_units: int, lengths: Lengths | None = None
+        self,
+        question: Question,
+        max_units: int,
+        lengths: Lengths | None = None,
+        service: str = "",
     ) -> SizingTable | None:
         """Return a table that was built before, from memory or disk; None where none was."""
-        key = self.key(question, max_units, lengths)
+        key = self.key(question, max_units, lengths, service)
         found = self._known.get(key) or _read(self._path(key), _plain(question))
         return None if found is None else self._remember(key, found, max_units)
 
-    def keep(self, question: Question, max_units: int, table: SizingTable) -> None:
+    def keep(
+        self, question: Question, max_units: int, table: SizingTable, service: str = ""
+    ) -> None:
         """Keep a table in memory that another process built."""
-        self._remember(self.key(question, max_units), table, max_units)
+        self._remember(self.key(question, max_units, service=service), table, max_units)
 
     def _remember(self, key: str, table: SizingTable, max_units: int) -> SizingTable:
         self._known[key] = table
@@ -187,11 +208,11 @@ def _plain(question: Question) -> Question:
     return replace(question, mix=replace(question.mix, **moments), dispersion=dispersion)
 
 
-def _key(question: Question, fleets: int, lengths: Lengths | None) -> str:
+def _key(question: Question, fleets: int, lengths: Lengths | None, service: str) -> str:
     profile = question.unit.profile
     text = [
         VERSION, type(profile).__name__, asdict(profile), [_float(each) for each in asdict(question.slo).values()],
-        asdict(question.mix), question.dispersion, fleets,
+        asdict(question.mix), question.dispersion, fleets, *([service] if service else []),
     ]  # fmt: skip
     digest = hashlib.sha256(
         orjson.dumps(text, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)

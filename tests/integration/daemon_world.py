@@ -10,6 +10,7 @@ from typing import Any
 
 from actuators.dry_run import DryRunActuator
 from forecaster.capacity.sizing import Question, capacity_rps, rounded
+from forecaster.capacity.sizing_table import SizingTable
 from forecaster.config import Settings
 from forecaster.config.settings import (
     PlannerSettings,
@@ -39,10 +40,15 @@ HISTORY_S = 9 * 86_400.0
 TICK_S, REPLAN_S = 300.0, 1800.0
 LEAD_S = 200.0
 LOG_SAMPLE = 1 / 400
-TABLES = Tables(Path(mkdtemp(prefix="tidegate-tables-"))).table
+KEPT = Tables(Path(mkdtemp(prefix="tidegate-tables-")))
 """Built once for all tests of a run."""
 SLO = SloSettings(ttft_p99_s=1.0, tpot_p99_s=0.1)
 MIX = TokenMix.of(48, 24, scv=0.6)
+
+
+def tables(_service: str, question: Question, max_units: int) -> SizingTable:
+    """The table of lengths that the mix describes, built while the test waits."""
+    return KEPT.table(question, max_units)
 
 
 class HandClock:
@@ -100,7 +106,7 @@ def lateness(ready: int, batch: RequestBatch, seconds: float) -> float:
     """Share outside the SLO that the table foresees for so many units."""
     asked = rounded(Question(LLAMA_TYPE, settings().service[0].service().slo, MIX))
     rate = len(batch) / LOG_SAMPLE / seconds
-    return float(TABLES(asked, 16).violation_share(ready, rate))
+    return float(KEPT.table(asked, 16).violation_share(ready, rate))
 
 
 def learn(store: Store, end_s: float = START_S) -> None:
@@ -137,7 +143,7 @@ class World:
             actuator=self.tier,
             clock=self.clock,
             spool=self.spool,
-            tables=TABLES,
+            tables=tables,
             settle_s=60.0,
         )
         self.daemon = Daemon(

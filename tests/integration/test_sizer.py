@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forecaster.capacity.sizing import Question
+from forecaster.config import load_unit_type
 from forecaster.daemon.beside import Beside, ChildLostError
-from forecaster.domain.demand import TokenMix
+from forecaster.demand import token_mix
+from forecaster.domain.demand import LogSource, RequestBatch, TokenMix
 from forecaster.domain.errors import SloInfeasibleError
 from forecaster.domain.profile import ClassicProfile, UnitType
 from forecaster.domain.service import Slo
-from forecaster.wiring.sizer import BackgroundSizer, sizing
+from forecaster.store import Store
+from forecaster.wiring.sizer import BackgroundSizer, now, sizing
 
 UNIT = UnitType("mlp", ClassicProfile(((1, 0.002), (8, 0.006))))
 NO_TOKENS = TokenMix(0, 0, 0, 0, 0)
+MODELS = Path(__file__).parents[2] / "models"
 WITHIN_S = 120.0
 
 
@@ -35,29 +41,51 @@ def sizer(tmp_path: Path) -> Iterator[BackgroundSizer]:
 def test_a_table_is_built_once_and_known_to_the_next_process(
     sizer: BackgroundSizer, tmp_path: Path
 ) -> None:
-    assert sizer(asked(), 3) is None
+    assert sizer("s", asked(), 3) is None
     assert sizer.settle(WITHIN_S)
-    table = sizer(asked(), 3)
+    table = sizer("s", asked(), 3)
     assert table is not None
     assert table.capacity_rps(3) > table.capacity_rps(1) > 0
     with sizing(tmp_path) as after:
-        assert after(asked(), 3) is not None
+        assert after("s", asked(), 3) is not None
+
+
+def test_a_table_is_built_on_the_lengths_that_came_and_not_on_their_moments(
+    store: Store, tmp_path: Path
+) -> None:
+    """One prompt in fifty is read for five seconds: a lognormal of these moments has none that long."""
+    rng = np.random.default_rng(3)
+    prompt = np.where(np.arange(4000) % 50 == 0, 20_000, 100)
+    output = np.full(4000, 20)
+    at_s = np.sort(rng.uniform(0.0, 86_400.0, 4000)) + 1_750_000_000.0
+    batch = RequestBatch("chat", at_s, prompt, output)
+    log = LogSource(0, 1, "head", "chat", "log")
+    store.append_requests(log, replace(log, offset=1, lines=4000, accepted=4000), [batch])
+    mix = token_mix(store.slots("chat"))
+    question = Question(load_unit_type(MODELS, "llama70b-h100x8"), Slo(ttft_p99_s=1.0), mix)
+    asked = now(tmp_path, store)
+    with pytest.raises(SloInfeasibleError, match="ttft_p99_s"):
+        asked("chat", question, 4)
+    assert asked("chat", replace(question, slo=Slo(ttft_p99_s=4.0)), 4).capacity_rps(4) > 0
+    prompts, outputs = store.lengths("chat", 7.0, 1000)
+    assert prompts.size == outputs.size == 1000
+    assert np.unique(outputs).tolist() == [20]
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "tables").write_text("a file where the folder should be")
     with sizing(tmp_path) as sizer:
-        assert sizer(asked(), 2) is None
+        assert sizer("s", asked(), 2) is None
         assert sizer.settle(WITHIN_S)
-        assert sizer(asked(), 2) is not None
+        assert sizer("s", asked(), 2) is not None
 
 
 def test_an_slo_that_no_unit_keeps_is_refused_every_time(sizer: BackgroundSizer) -> None:
-    assert sizer(asked(0.0005), 2) is None
+    assert sizer("s", asked(0.0005), 2) is None
     assert sizer.settle(WITHIN_S)
     for _ in range(2):
         with pytest.raises(SloInfeasibleError):
-            sizer(asked(0.0005), 2)
+            sizer("s", asked(0.0005), 2)
 
 
 def killed() -> None:

@@ -31,6 +31,20 @@ copy (
     order by arrival
 ) to stdout (format binary);
 
+-- Token lengths of the newest days, every k-th row so that %(most)s remain at most.
+-- name: lengths
+copy (
+    select prompt_tokens, output_tokens
+    from (
+        select prompt_tokens, output_tokens, row_number() over () as at, count(*) over () as rows
+        from request
+        where service_id = %(service_id)s
+          and arrival > (select last_arrival from service where id = %(service_id)s)
+              - make_interval(secs => %(days)s * 86400)
+    ) as newest
+    where at %% greatest(ceil(rows::float8 / %(most)s)::int8, 1) = 0
+) to stdout (format binary);
+
 -- Rows with a status were answered by our own tier.
 -- name: served
 copy (
