@@ -11,11 +11,16 @@ import typer
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
 from forecaster.cli.durations import seconds
 from forecaster.cli.output import emit, err, iso, make_table
-from forecaster.cli.plot import check_plot_path, plot_forecast
-from forecaster.config import load_settings
-from forecaster.domain.errors import SettingError
+from forecaster.cli.plot import BANDS, Picture, check_plot_path, plot_forecast
+from forecaster.config import Settings, load_settings
+from forecaster.daemon.labels import labels
+from forecaster.domain.anomaly import Anomaly
+from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.forecast import QuantileForecast
-from forecaster.wiring.questions import outlook, service_named
+from forecaster.domain.service import Service
+from forecaster.seasonal.events import known_events
+from forecaster.store import Store
+from forecaster.wiring.questions import outlook, profile_of, service_named
 from forecaster.wiring.stores import open_store
 
 
@@ -37,6 +42,8 @@ def forecast_command(
 ) -> None:
     """Forecast a service from the end of its log.
 
+    The picture shows what was observed, the median in its bands, known events, and what was not learnt.
+
     Example: `tidegate forecast llm-chat --horizon 24h --quantile 0.5 --quantile 0.99 --plot tide.png`
     """
     horizon_s = seconds("--horizon", horizon, 60, 14 * 86400)
@@ -51,12 +58,35 @@ def forecast_command(
     if unit is not None:
         named = replace(named, unit=unit)
     with open_store(settings) as store:
-        found = outlook(store, settings, named, horizon_s, levels)
-    forecast = found.forecast
+        drawn = levels if plot is None else tuple(sorted({*levels, *BANDS}))
+        found = outlook(store, settings, named, horizon_s, drawn)
+        odd = () if plot is None else _odd(store, settings, named)
+    forecast = _at(found.forecast, levels)
     if plot is not None:
-        plot_forecast(plot, found.series, forecast)
+        until_s = forecast.start_s + horizon_s
+        events = known_events(named.calendar, found.series.start_s, until_s)
+        plot_forecast(plot, Picture(found.series, found.forecast, odd, events))
         err.print(f"drawn in {plot}")
     emit(as_dict(forecast), form, _table(forecast))
+
+
+def _odd(store: Store, settings: Settings, service: Service) -> list[Anomaly]:
+    try:
+        profile = profile_of(settings, service)
+        return labels(store, service, settings.retrain, profile).anomalies
+    except DataError:  # nothing came yet
+        return []
+
+
+def _at(forecast: QuantileForecast, levels: tuple[float, ...]) -> QuantileForecast:
+    """The forecast at some of its levels."""
+    columns = [forecast.levels.index(level) for level in levels]
+    return replace(
+        forecast,
+        levels=levels,
+        arrival_rate_rps=forecast.arrival_rate_rps[:, columns],
+        offered_load_erl=forecast.offered_load_erl[:, columns],
+    )
 
 
 def as_dict(forecast: QuantileForecast) -> dict[str, Any]:

@@ -72,6 +72,15 @@ def _again(first: datetime, every: Every, number: int) -> datetime | None:
         return None
 
 
+def known_events(spec: CalendarSpec, from_s: float, to_s: float) -> list[tuple[str, float, float]]:
+    """(name, start, end) of every occurrence that touches a range, windows around it not counted."""
+    return [
+        (event.name, start_s, end_s)
+        for event in spec.events
+        for start_s, end_s in occurrences(event, spec.timezone, from_s, to_s)
+    ]
+
+
 def event_slots(calendar: Calendar, slots: SlotArray) -> BoolArray:
     """Which slots belong to an event or to the windows around it."""
     return _phases(calendar, slots)[1] >= 0

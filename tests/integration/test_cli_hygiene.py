@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,35 @@ def test_what_was_foretold_is_verified_and_survives(cli: Runner, chat: Store) ->
         == 96
     )
     assert "no drift" in cli("accuracy", "chat").out
+
+
+def test_the_picture_shows_bands_events_and_labelled_anomalies(
+    cli: Runner, chat: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(
+        '[[service]]\nname = "chat"\nunit = "tiny-llama"\n'
+        '[[service.event]]\nname = "launch"\nstart = "2026-01-13T18:00:00"\nend = "2026-01-13T20:00:00"\n'
+    )
+    monkeypatch.setenv("TIDEGATE_CONFIG", str(file))
+    assert cli("retrain", "chat").code == 0
+    html, svg = tmp_path / "tide.html", tmp_path / "tide.svg"
+    drawn = cli(
+        "forecast",
+        "chat",
+        "--horizon",
+        "72h",
+        "--quantile",
+        0.9,
+        "--plot",
+        html,
+        "--format",
+        "json",
+    )
+    assert drawn.code == 0, drawn.err
+    assert list(drawn.json["points"][0]["arrival_rate_rps"]) == ["0.9"]
+    text = html.read_text()
+    for word in ("observed", "q0.05 to q0.99", "q0.5", "launch", "load-test"):
+        assert f'"{word}"' in text, word
+    assert cli("forecast", "chat", "--plot", svg).code == 0
+    assert "<svg" in svg.read_text()
