@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from actuators.fence import Fence
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
@@ -77,6 +78,7 @@ class DryRunActuator:
         self._events: list[UnitEvent] = []
         self._requests: list[RequestRecord] = []
         self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._fence = Fence()
         self.deny = False
         self.unavailable = False
         self.fail_next = ""
@@ -99,9 +101,17 @@ class DryRunActuator:
         )
         return Fleet(service, now_s, units)
 
-    def prewarm(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
+    def lead(self, fence: int) -> None:
+        """Refuse the orders of earlier leaders from now on."""
+        self._reach()
+        self._fence.check(fence)
+
+    def prewarm(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
         """Order `units` more units; return their ids (the same for the same `order_key`)."""
         self._reach(service)
+        self._fence.check(fence)
         _count(units)
         key = ("prewarm", service, order_key)
         if key in self._orders:
@@ -116,9 +126,12 @@ class DryRunActuator:
         self._orders[key] = tuple(self._order(service, reason) for _ in range(units))
         return self._orders[key]
 
-    def drain(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
+    def drain(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
         """Drain `units` units, warming ones first, the newest first; return their ids."""
         self._reach(service)
+        self._fence.check(fence)
         _count(units)
         key = ("drain", service, order_key)
         if key in self._orders:

@@ -11,18 +11,23 @@ from typing import Any, NoReturn, Self
 import httpx
 import orjson
 
-from actuators.onnx_tier.statuses import CAPACITY_DENIED, UNIT_GONE
+from actuators.onnx_tier.statuses import CAPACITY_DENIED, FENCED, UNIT_GONE
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
     CapacityDeniedError,
+    FencedError,
     UnitGoneError,
 )
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent, UnitView
 
 TIMEOUT_S = 5.0
-_ERRORS = {CAPACITY_DENIED: CapacityDeniedError, UNIT_GONE: UnitGoneError}
+_ERRORS = {
+    CAPACITY_DENIED: CapacityDeniedError,
+    UNIT_GONE: UnitGoneError,
+    FENCED: FencedError,
+}
 
 
 class OnnxTierActuator:
@@ -70,13 +75,21 @@ class OnnxTierActuator:
         )
         return Fleet(data["service"], data["observed_s"], units)
 
-    def prewarm(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
-        """Order `units` more units; return their ids (the same for the same `order_key`)."""
-        return self._order("/prewarm", service, units, reason, order_key)
+    def lead(self, fence: int) -> None:
+        """Refuse the orders of earlier leaders from now on."""
+        self._call("POST", "/lead", json={"fence": fence})
 
-    def drain(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
+    def prewarm(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
+        """Order `units` more units; return their ids (the same for the same `order_key`)."""
+        return self._order("/prewarm", service, units, reason, order_key, fence)
+
+    def drain(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
         """Drain the `units` emptiest units (warming ones first); return their ids."""
-        return self._order("/drain", service, units, reason, order_key)
+        return self._order("/drain", service, units, reason, order_key, fence)
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Drain one unit by name; `UnitGoneError` when it is already gone."""
@@ -118,9 +131,10 @@ class OnnxTierActuator:
             probe.connect(str(self._socket))
 
     def _order(
-        self, path: str, service: str, units: int, reason: str, order_key: str
+        self, path: str, service: str, units: int, reason: str, order_key: str, fence: int
     ) -> tuple[str, ...]:
         order = {"service": service, "units": units, "reason": reason, "order_key": order_key}
+        order["fence"] = fence
         return tuple(self._call("POST", path, json=order))
 
     def _call(self, method: str, path: str, **fields: Any) -> Any:

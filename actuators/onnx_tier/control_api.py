@@ -10,13 +10,15 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
+from actuators.fence import Fence
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.replies import JsonReply, read_body
-from actuators.onnx_tier.statuses import CAPACITY_DENIED, REFUSED, UNIT_GONE
+from actuators.onnx_tier.statuses import CAPACITY_DENIED, FENCED, REFUSED, UNIT_GONE
 from actuators.onnx_tier.supervisor import Supervisor
 from forecaster.domain.errors import (
     ActuatorError,
     CapacityDeniedError,
+    FencedError,
     TidegateError,
     UnitGoneError,
 )
@@ -49,11 +51,13 @@ class ControlApi:
         self._supervisor = supervisor
         self._url = url
         self._shutdown = shutdown
+        self._fence = Fence()
 
     def routes(self) -> list[BaseRoute]:
         """Return what to mount."""
         return [
             Route("/observe", self._guard(self._observe)),
+            Route("/lead", self._guard(self._lead), methods=["POST"]),
             Route("/prewarm", self._guard(self._prewarm), methods=["POST"]),
             Route("/drain", self._guard(self._drain), methods=["POST"]),
             Route("/drain_unit", self._guard(self._drain_unit), methods=["POST"]),
@@ -80,14 +84,20 @@ class ControlApi:
     async def _observe(self, request: Request) -> Any:
         return self._supervisor.observe(request.query_params["service"])
 
+    async def _lead(self, request: Request) -> Any:
+        self._fence.check(int((await _order(request))["fence"]))
+        return {}
+
     async def _prewarm(self, request: Request) -> Any:
         order = await _order(request)
+        self._fence.check(int(order.get("fence", 0)))
         return self._supervisor.prewarm(
             order["service"], _units(order), order["reason"], order["order_key"]
         )
 
     async def _drain(self, request: Request) -> Any:
         order = await _order(request)
+        self._fence.check(int(order.get("fence", 0)))
         return self._supervisor.drain(
             order["service"], _units(order), order["reason"], order["order_key"]
         )
@@ -156,4 +166,6 @@ def _status(error: TidegateError) -> int:
         return CAPACITY_DENIED
     if isinstance(error, UnitGoneError):
         return UNIT_GONE
+    if isinstance(error, FencedError):
+        return FENCED
     return REFUSED if isinstance(error, ActuatorError) else 500

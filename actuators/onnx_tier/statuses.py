@@ -11,6 +11,8 @@ CAPACITY_DENIED = 409
 """There is no room; nothing was ordered."""
 UNIT_GONE = 410
 """The unit no longer exists."""
+FENCED = 412
+"""Another leader was here."""
 CLIENT_CLOSED = 499
 """Logged, never answered: the client went away first."""
 

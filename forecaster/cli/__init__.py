@@ -34,6 +34,7 @@ MODULES = (
     "trust",
     "money",
     "alerts",
+    "doctor",
     "config",
 )
 MODULE_OF = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -10,10 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
-from forecaster.cli.output import emit, err, out
+from forecaster.cli.output import emit, err, fail, out
 from forecaster.config import Settings, load_settings
 from forecaster.telemetry import quiet_logging
 
+DEAD = 70
+"""Exit code after a job that hung or died: whoever supervises starts the process anew."""
+LAST_RESORT_S = 20.0
 BEHIND_UNITS = 5
 """Niceness of daemon, API and demo traffic: on one machine the cores belong to the units first."""
 
@@ -43,7 +48,7 @@ def run_command(
     Example: `tidegate run --demo`
     """
     from forecaster.wiring.running import start
-    from forecaster.wiring.sessions import demo_session, plain_session
+    from forecaster.wiring.sessions import demo_session, plain_session, reloaded
     from forecaster.wiring.signals import StopRequested, StopSignals
 
     settings = with_ports(load_settings(config), api_port, tier_port)
@@ -66,6 +71,7 @@ def run_command(
                     session.units,
                     session.about,
                     session.sizer,
+                    signals.fail,
                 )
             )
             os.nice(BEHIND_UNITS)
@@ -84,38 +90,47 @@ def run_command(
                 session.banner(running),
             )
             signals.started()
-            signals.stop.wait(seconds)
+            signals.wait(seconds, lambda: reloaded(running.daemon, config, warn))
+            if signals.failure:
+                last_resort()
             say("stopping: accepted requests are answered first")
         except StopRequested:
             say("stopped while starting")
             raise typer.Exit(130) from None
     for line in session.epitaph():
         out.print(line)
+    if signals.failure:
+        fail(signals.failure, DEAD)
 
 
 @app.command("daemon")
 def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
     """Observe, plan, act and retrain on a schedule, for a tier that runs already (`tidegate tier`).
 
-    Stopping it leaves the tier serving. Example: `tidegate daemon --config tidegate.toml`
+    Stopping it leaves the tier serving. SIGHUP reads the settings again. Of several on one database one
+    leads; the others stand by and take over. Example: `tidegate daemon --config tidegate.toml`
     """
-    from forecaster.wiring.sessions import attached
+    from forecaster.wiring.sessions import attached, reloaded
     from forecaster.wiring.signals import StopRequested, StopSignals
 
     settings = load_settings(config)
     quiet_logging()
     with StopSignals() as signals, ExitStack() as stack:
         try:
-            url = stack.enter_context(attached(settings))
+            url, daemon = stack.enter_context(attached(settings, signals.fail))
             emit(
                 {"url": url, "services": [each.name for each in settings.service]},
                 form,
                 f"Tidegate: {url}",
             )
             signals.started()
-            signals.stop.wait()
+            signals.wait(None, lambda: reloaded(daemon, config, warn))
+            if signals.failure:
+                last_resort()
         except StopRequested:
             raise typer.Exit(130) from None
+    if signals.failure:
+        fail(signals.failure, DEAD)
 
 
 @app.command("tier")
@@ -151,6 +166,19 @@ def tier_command(
                 pass
         except StopRequested:
             raise typer.Exit(130) from None
+
+
+def warn(text: str) -> None:
+    """One line on standard error, whoever reads standard output."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def last_resort() -> None:
+    """End the process even where what hangs does not let it end in order."""
+    timer = threading.Timer(LAST_RESORT_S, os._exit, (DEAD,))
+    timer.daemon = True
+    timer.start()
 
 
 def with_ports(settings: Settings, api_port: int | None, tier_port: int | None) -> Settings:

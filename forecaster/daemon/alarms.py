@@ -81,7 +81,7 @@ class Alarms:
     def configure(self, settings: AlertsSettings) -> None:
         """Take over settings, at the start or live."""
         self.settings = settings
-        self.notifier = Notifier(self.store.alerts, settings, self.clock.speed)
+        self.notifier = Notifier(self.store, settings, self.clock.speed)
 
     def on_requests(self, records: Sequence[RequestRecord]) -> None:
         """Count newly observed requests."""

@@ -12,7 +12,7 @@ import httpx
 
 from forecaster.config.alerts import AlertsSettings, HookFormat
 from forecaster.domain.alert import Alert, Notice
-from forecaster.store.alerts import Alerts
+from forecaster.store import Store
 
 log = logging.getLogger(__name__)
 TRIES = 6
@@ -26,35 +26,35 @@ class Notifier:
 
     Parameters
     ----------
-    alerts : Alerts
-        The store's tables.
+    store : Store
+        Where notices wait.
     settings : AlertsSettings
         Webhooks and their format.
     speed : float
         Clock seconds per real second.
     """
 
-    def __init__(self, alerts: Alerts, settings: AlertsSettings, speed: float = 1.0) -> None:
-        self.alerts, self.speed = alerts, speed
+    def __init__(self, store: Store, settings: AlertsSettings, speed: float = 1.0) -> None:
+        self.store, self.speed = store, speed
         self.form, self.timeout_s = settings.format, settings.timeout_s
         self.hooks = {digest(url): url for url in secrets_of(settings)}
 
     def send_due(self, now_s: float) -> int:
         """Try every notice that is due; return how many were taken."""
         taken = 0
-        for notice in self.alerts.due(now_s, TRIES, AT_ONCE):
+        for notice in self.store.alerts.due(now_s, TRIES, AT_ONCE):
             wait_s = FIRST_AGAIN_S * 2**notice.tries * self.speed
-            self.alerts.trying(notice.notice_id, now_s + wait_s)
+            self.store.alerts.trying(notice.notice_id, now_s + wait_s)
             url = self.hooks.get(notice.hook)
             if url is None:  # the webhook was taken out of the settings
-                self.alerts.sent(notice.notice_id, now_s)
+                self.store.alerts.sent(notice.notice_id, now_s)
                 continue
             error = post(url, body(notice, self.form), self.timeout_s, f"{notice.notice_id}")
             if error:
                 log.warning("notice %d: %s", notice.notice_id, error)
-                self.alerts.failed(notice.notice_id, error)
+                self.store.alerts.failed(notice.notice_id, error)
             else:
-                self.alerts.sent(notice.notice_id, now_s)
+                self.store.alerts.sent(notice.notice_id, now_s)
                 taken += 1
         return taken
 

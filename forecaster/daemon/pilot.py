@@ -17,6 +17,7 @@ from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import (
     ActuatorUnavailableError,
     CapacityDeniedError,
+    FencedError,
     StoreError,
 )
 from forecaster.domain.forecast import QuantileForecast
@@ -92,6 +93,7 @@ class Pilot:
         self.gate = Gate(service)
         self.starts: list[UnitEvent] = []
         self.ticked_s: float | None = None
+        self.fence: int | None = None
         self.shadow: int | None = None
         self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
@@ -195,13 +197,39 @@ class Pilot:
         }
         changed = ordered or not self._same_as_last(decision)
         if changed:
-            self._journal(now_s, inputs, {**decision_to_dict(decision), "note": note}, ordered)
+            try:
+                said = {**decision_to_dict(decision), "note": note}
+                self._journal(now_s, inputs, said, ordered)
+            except FencedError as error:
+                self.state.note = str(error)
+                return None
         if ordered:
             note = "; ".join(filter(None, (note, self._act(decision))))
         self.state.decision, self.state.note = decision, note
         if changed:
             self.state.recent.append(decision)
         return decision
+
+    def stand_by(self, leader: str) -> None:
+        """Look, and leave every order to the leader."""
+        try:
+            self._observe()
+            self.state.note = f"stands by: {leader} leads"
+        except ActuatorUnavailableError as error:
+            self.state.note = str(error)
+
+    def reconfigure(self, service: Service, settings: Settings) -> None:
+        """Go on under other settings; what was learnt is kept."""
+        before = self.planner
+        self.service, self.settings = service, settings
+        self.planner = Planner(
+            service, self.unit, settings,
+            store=self.store, tables=before.carrying.tables, speed=self.clock.speed,
+            settle_s=self.settle_s, learnt=before.learnt(),
+        )  # fmt: skip
+        self.planner.leads, self.planner.pin = before.leads, before.pin
+        self.planner.denied_s = before.denied_s
+        self.gate.service = service
 
     def _observe(self) -> Fleet:
         self.state.fleet = self.actuator.observe(self.service.name)
@@ -225,17 +253,19 @@ class Pilot:
         try:
             if decision.verb is Verb.PREWARM:
                 self.actuator.prewarm(
-                    decision.service, decision.units, reason=decision.explanation, order_key=key
-                )
+                    decision.service, decision.units, reason=decision.explanation, order_key=key,
+                    fence=self.fence or 0,
+                )  # fmt: skip
             else:
                 self.actuator.drain(
-                    decision.service, decision.units, reason=decision.explanation, order_key=key
-                )
+                    decision.service, decision.units, reason=decision.explanation, order_key=key,
+                    fence=self.fence or 0,
+                )  # fmt: skip
         except CapacityDeniedError as error:
             log.warning("%s: capacity denied: %s", decision.service, error)
             self.planner.denied_s = decision.at_s
             return f"capacity denied: {error}"
-        except ActuatorUnavailableError as error:
+        except (ActuatorUnavailableError, FencedError) as error:
             log.warning("%s: hold: %s", decision.service, error)
             return str(error)
         return ""
@@ -252,7 +282,8 @@ class Pilot:
         self, at_s: float, inputs: dict[str, Any], output: dict[str, Any], ordered: bool
     ) -> None:
         try:
-            self.store.append_decision(self.service.name, at_s, inputs, output, ordered)
+            fence = self.fence if ordered else None
+            self.store.append_decision(self.service.name, at_s, inputs, output, ordered, fence)
         except StoreError:
             entry = {"service": self.service.name, "at_s": at_s, "inputs": inputs}
             self.spool.push({**entry, "output": output, "ordered": ordered})

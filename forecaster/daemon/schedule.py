@@ -50,9 +50,19 @@ class ClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no t
         return due
 
 
-def every(seconds: float, clock: Clock, least_real_s: float = 0.2) -> BaseTrigger:
-    """An interval of clock seconds, but never faster than `least_real_s` real seconds."""
-    return IntervalTrigger(seconds=max(seconds / clock.speed, least_real_s))
+def every(
+    seconds: float, clock: Clock, least_real_s: float = 0.2, jitter_share: float = 0.0
+) -> BaseTrigger:
+    """An interval of clock seconds, but never faster than `least_real_s` real seconds.
+
+    Parameters
+    ----------
+    jitter_share : float
+        Runs are moved at random by up to this share of the interval: many daemons on one database
+        do not knock at once.
+    """
+    real_s = max(seconds / clock.speed, least_real_s)
+    return IntervalTrigger(seconds=real_s, jitter=real_s * jitter_share or None)
 
 
 def cron(line: str, clock: Clock) -> BaseTrigger:

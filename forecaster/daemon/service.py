@@ -8,26 +8,45 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from forecaster.config.settings import Settings
-from forecaster.daemon import schedule
+from forecaster.daemon import changes, schedule
 from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.bookkeeper import Bookkeeper
+from forecaster.daemon.jobs import Jobs
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
-from forecaster.domain.errors import DataError, PendingError, StoreError, TidegateError
+from forecaster.domain.errors import (
+    ActuatorError,
+    DataError,
+    FencedError,
+    PendingError,
+    StoreError,
+    TidegateError,
+)
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
 from forecaster.store import Store
+from forecaster.store.leadership import Leadership
 
 log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 3600.0
 BOOKS_S = 3600.0
 ALARMS_S = 30.0
+LEAD_REAL_S = 2.0
+"""Between two beats of the leader, and two looks of those who stand by, real seconds."""
+JITTER = 0.1
+STOP_S = 5.0
+"""A job that hangs keeps the turn: the stop goes on without it after this."""
+LIMITS_S = {
+    "lead": 30.0, "tick": 600.0, "replan": 900.0, "retrain": 12 * 3600.0, "books": 3600.0,
+    "alarms": 900.0, "housekeeping": 3600.0,
+}  # fmt: skip
+"""A run that takes longer, real seconds, is dead: the watchdog stops the process aloud."""
 
 
 class Daemon:
@@ -37,8 +56,12 @@ class Daemon:
     ----------
     pilots : sequence of Pilot
         One for each service.
+    leadership : Leadership
+        Who may order: the others stand by, serve the API and take over.
     on_requests : callable
         Told every newly observed request record, for live figures.
+    on_dead : callable
+        Told why, when a job hangs or dies.
 
     Attributes
     ----------
@@ -57,7 +80,9 @@ class Daemon:
         observer: Observer,
         bookkeeper: Bookkeeper,
         alarms: Alarms,
+        leadership: Leadership,
         on_requests: Callable[[Sequence[RequestRecord]], None] = lambda records: None,
+        on_dead: Callable[[str], None] = lambda why: None,
     ) -> None:
         self.settings, self.store, self.clock, self.spool = settings, store, clock, spool
         self.pilots = {pilot.service.name: pilot for pilot in pilots}
@@ -67,32 +92,86 @@ class Daemon:
         self.failures: dict[str, str] = {}
         self.turn = threading.Lock()
         self.trainer = BackgroundTrainer()
-        self.scheduler = BackgroundScheduler(
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone="UTC",
-        )
+        self.leadership = leadership
+        self.jobs = Jobs(on_dead)
 
     def start(self) -> None:
         """Plan once, then let the schedule run."""
+        self.lead()
         self.tick()
-        self.open_books()
-        planner, clock = self.settings.planner, self.clock
-        add = self.scheduler.add_job
-        add(self.tick, schedule.every(planner.tick_s, clock), id="tick")
-        add(self.replan, schedule.every(planner.replan_s, clock), id="replan")
-        add(self.retrain, schedule.cron(self.settings.retrain.cron, clock), id="retrain")
-        add(self.close_books, schedule.every(BOOKS_S, clock, 5.0), id="books")
-        add(self.look_for_alarms, schedule.every(ALARMS_S, clock, 1.0), id="alarms")
-        add(self.housekeeping, schedule.every(HOUSEKEEPING_S, clock, 30.0), id="housekeeping")
-        self.scheduler.start()
+        works = {
+            "lead": self.lead, "tick": self.tick, "replan": self.replan, "retrain": self.retrain,
+            "books": self.close_books, "alarms": self.look_for_alarms,
+            "housekeeping": self.housekeeping,
+        }  # fmt: skip
+        for name, trigger in self._triggers().items():
+            self.jobs.add(name, works[name], trigger, LIMITS_S[name])
+        self.jobs.start()
+
+    def _triggers(self) -> dict[str, BaseTrigger]:
+        """When each job runs."""
+        planner, clock, every = self.settings.planner, self.clock, schedule.every
+        return {
+            "lead": every(LEAD_REAL_S * clock.speed, clock),
+            "tick": every(planner.tick_s, clock),
+            "replan": every(planner.replan_s, clock),
+            "retrain": schedule.cron(self.settings.retrain.cron, clock),
+            "books": every(BOOKS_S, clock, 5.0, JITTER),
+            "alarms": every(ALARMS_S, clock, 1.0, JITTER),
+            "housekeeping": every(HOUSEKEEPING_S, clock, 30.0, JITTER),
+        }
 
     def stop(self) -> None:
         """Stop ordering; the job under way ends first, but for a training, which is given up."""
         self.trainer.stop()
-        if self.scheduler.running:
-            self.scheduler.shutdown(wait=False)
+        self.jobs.stop()
+        if self.turn.acquire(timeout=STOP_S):
+            self.turn.release()
+        self.leadership.close()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this daemon orders."""
+        return self.leadership.number is not None
+
+    def lead(self) -> None:
+        """Lead, go on leading, or stand by; a new leader tells the tier, then plans at once."""
+        before = self.leadership.number
+        number = self.leadership.hold()
+        if number == before:
+            return
+        for pilot in self.pilots.values():
+            pilot.fence = number
+        if number is None:
+            log.warning("stands by: %s leads", self.leadership.leader)
+            return
+        try:
+            self.observer.actuator.lead(number)
+        except FencedError as error:
+            log.warning("%s", error)
+        except ActuatorError as error:  # every order carries the number as well
+            log.warning("the tier was not told who leads: %s", error)
+        log.info("leads, number %d", number)
+        self.open_books()
+        if before is None and self.ticks:
+            self.replan()
+
+    def reload(self, settings: Settings) -> None:
+        """Go on under other settings, from the next tick on; what was learnt is kept.
+
+        Raises
+        ------
+        SettingError
+            For what cannot change while the daemon runs; everything stays as it was.
+        """
+        changes.refuse(self.settings, settings)
         with self.turn:
-            pass
+            self.settings = settings
+            for each in settings.service:
+                self.pilots[each.name].reconfigure(each.service(), settings)
+            self.alarms.configure(settings.alerts)
+        for name, trigger in self._triggers().items():
+            self.jobs.retime(name, trigger)
 
     def pilot(self, name: str) -> Pilot:
         """The pilot of a service.
@@ -110,6 +189,9 @@ class Daemon:
     def tick(self) -> None:
         """Observe the world once, then decide and act for every service."""
         with self.turn:
+            if not self.leads:
+                self._stand_by()
+                return
             records, events = self.observer.observe()
             if records:
                 self.on_requests(records)
@@ -127,7 +209,15 @@ class Daemon:
         """Decide for one service, now: somebody said something."""
         with self.turn:
             self._read_switches()
-            self._guarded("tick", pilot, pilot.tick)
+            if self.leads:
+                self._guarded("tick", pilot, pilot.tick)
+
+    def _stand_by(self) -> None:
+        """Look at the world for the API, and order nothing."""
+        self._read_switches()
+        for pilot in self.pilots.values():
+            self._guarded("watch", pilot, partial(pilot.stand_by, self.leadership.leader))
+        self.ticks += 1
 
     def _read_switches(self) -> None:
         """What operators switched, here or through another daemon; the last known while it is away."""
@@ -147,6 +237,8 @@ class Daemon:
 
     def replan(self) -> None:
         """Make a new tide table for every service; the old one holds where that fails."""
+        if not self.leads:
+            return
         with self.turn:
             for pilot in self.pilots.values():
                 self._guarded("replan", pilot, pilot.replan)
@@ -159,6 +251,8 @@ class Daemon:
 
     def retrain(self) -> None:
         """Choose the champions again."""
+        if not self.leads:
+            return
         for pilot in self.pilots.values():
 
             def train(pilot: Pilot = pilot) -> None:
@@ -183,12 +277,16 @@ class Daemon:
 
     def close_books(self) -> None:
         """Write down what was kept of the SLO, and what rivals would have held."""
+        if not self.leads:
+            return
         for pilot in self.pilots.values():
             now_s = self.clock.now_s()
             self._guarded("books", pilot, partial(self.bookkeeper.close, pilot, now_s))
 
     def look_for_alarms(self) -> None:
         """See what somebody should know, and say it."""
+        if not self.leads:
+            return
         try:
             self.alarms.look(dict(self.failures))
         except StoreError as error:
@@ -196,6 +294,8 @@ class Daemon:
 
     def housekeeping(self) -> None:
         """Drop raw requests past their age; journal what waited for the database."""
+        if not self.leads:
+            return
         try:
             self.store.drop_raw_before(int(self.settings.store.raw_days))
         except StoreError as error:

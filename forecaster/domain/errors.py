@@ -112,6 +112,10 @@ class ActuatorUnavailableError(ActuatorError):
     """The tier cannot be reached now: hold and retry."""
 
 
+class FencedError(ActuatorError):
+    """Another daemon leads by now: what was decided here is not carried out."""
+
+
 class LifecycleError(ActuatorError):
     """A unit was moved along an edge that its life cycle does not have."""
 

@@ -35,17 +35,33 @@ class Actuator(Protocol):
         """Return every unit of `service` that is alive or failed in the last hour."""
         ...
 
-    def prewarm(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
+    def lead(self, fence: int) -> None:
+        """Refuse, from now on, the orders of every leader with a lower number than `fence`.
+
+        Raises
+        ------
+        FencedError
+            When a later leader was here already.
+        """
+        ...
+
+    def prewarm(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
         """Order `units` more units; return the ids (the same ids for the same `order_key`).
 
         Raises
         ------
         CapacityDeniedError
             When the tier has no room: nothing was ordered.
+        FencedError
+            When a leader with a higher number than `fence` was here (0: nobody leads, never refused).
         """
         ...
 
-    def drain(self, service: str, units: int, *, reason: str, order_key: str) -> tuple[str, ...]:
+    def drain(
+        self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
+    ) -> tuple[str, ...]:
         """Drain the `units` emptiest units (warming ones first); return their ids."""
         ...
 

@@ -305,12 +305,17 @@ class Store:
         inputs: Mapping[str, Any],
         output: Mapping[str, Any],
         ordered: bool,
+        fence: int | None = None,
     ) -> int:
-        """Append to the journal and return the entry's number. NaN is stored as null."""
+        """Append to the journal and return the entry's number. NaN is stored as null.
+
+        With the number of a leadership as `fence` the entry is appended only while that one leads;
+        `FencedError` says that another one does.
+        """
         number = self._service_ids({service})[service]
         entry = {"inputs": inputs, "output": output, "ordered": ordered}
         with self._pool.transaction() as connection:
-            return journal.append_decision(connection, number, at_s, entry)
+            return journal.append_decision(connection, number, at_s, entry, fence)
 
     def decisions(
         self, service: str, limit: int = 100, before_id: int | None = None

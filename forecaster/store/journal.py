@@ -7,19 +7,33 @@ from typing import Any
 
 import orjson
 
+from forecaster.domain.errors import FencedError
 from forecaster.store.models import JSON_OPTIONS
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
 from forecaster.store.rows import DecisionRow
 
 _SQL = queries("decision")
+_LEADER = queries("leader")
 _NEWEST = (1 << 63) - 1
 
 
 def append_decision(
-    connection: Connection, number: int, at_s: float, entry: Mapping[str, Any]
+    connection: Connection, number: int, at_s: float, entry: Mapping[str, Any], fence: int | None
 ) -> int:
-    """Append one decision with its ``inputs``, ``output`` and whether it was ``ordered``."""
+    """Append one decision with its ``inputs``, ``output`` and whether it was ``ordered``.
+
+    Raises
+    ------
+    FencedError
+        When `fence` is given and another leader was elected since: nothing is appended.
+    """
+    if fence is not None:
+        leads = connection.execute(_LEADER["fence"]).fetchone()
+        if leads is None or leads[0] != fence:
+            raise FencedError(
+                f"leader {fence} is late: another daemon leads", "nothing is ordered here"
+            )
     added = connection.execute(
         _SQL["append"],
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import SettingError
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
+from forecaster.store.leadership import Leadership
 from forecaster.wiring.profiles import measured
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.rivals import ReplayRivals
@@ -140,8 +142,9 @@ def pilot_all(
     units: Mapping[str, UnitType],
     about: Mapping[str, Any],
     sizer: BackgroundSizer,
+    on_dead: Callable[[str], None] = lambda why: None,
 ) -> Iterator[tuple[Daemon, Board]]:
-    """Run the daemon over every configured service."""
+    """Run the daemon over every configured service; `on_dead` is told when one of its jobs is."""
     clock, spool = place.clock, Spool(place.home)
     pilots = [
         Pilot(
@@ -166,6 +169,8 @@ def pilot_all(
         observer=Observer(store, actuator),
         bookkeeper=Bookkeeper(store, ReplayRivals(store)),
         alarms=Alarms(store, clock, settings.alerts, pilots),
+        leadership=Leadership(store.dsn, f"{socket.gethostname()}:{os.getpid()}"),
+        on_dead=on_dead,
     )
     board = Board(daemon, store, clock, clock.now_s(), {"version": __version__, **about})
     daemon.on_requests = board.on_requests
@@ -243,6 +248,7 @@ def start(
     units: Mapping[str, UnitType],
     about: Mapping[str, Any],
     sizer: BackgroundSizer,
+    on_dead: Callable[[str], None] = lambda why: None,
 ) -> Iterator[Running]:
     """Start tier, daemon and API; stop them in reverse."""
     with ExitStack() as stack:
@@ -250,7 +256,7 @@ def start(
         actuator = stack.enter_context(tier.actuator())
         facts = {"tier_url": tier.url, "speed": place.clock.speed, **about}
         daemon, board = stack.enter_context(
-            pilot_all(settings, place, store, actuator, units, facts, sizer)
+            pilot_all(settings, place, store, actuator, units, facts, sizer, on_dead)
         )
         replays = stack.enter_context(ReplayJobs(settings, place.home, store, units))
         url = stack.enter_context(serve_api(settings, board, replays))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,10 @@ from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
 from forecaster.capacity.belief import Belief
 from forecaster.clock import SystemClock
-from forecaster.config import Settings
+from forecaster.config import Settings, load_settings
 from forecaster.daemon.carrying import Carrying
 from forecaster.daemon.feed import DemandFeed
+from forecaster.daemon.service import Daemon
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, TidegateError
 from forecaster.domain.profile import UnitType
@@ -170,8 +171,10 @@ def stop_tier_alone(settings: Settings) -> int:
 
 
 @contextmanager
-def attached(settings: Settings) -> Iterator[str]:
-    """Daemon and API for a tier that runs already; yields the address.
+def attached(
+    settings: Settings, on_dead: Callable[[str], None] = lambda why: None
+) -> Iterator[tuple[str, Daemon]]:
+    """Daemon and API for a tier that runs already; yields the address and the daemon.
 
     Raises
     ------
@@ -189,11 +192,25 @@ def attached(settings: Settings) -> Iterator[str]:
         train_missing(store, settings, units, time.time(), lambda text: None)
         place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
-        _, board = stack.enter_context(
-            pilot_all(settings, place, store, actuator, units, facts, sizer)
+        daemon, board = stack.enter_context(
+            pilot_all(settings, place, store, actuator, units, facts, sizer, on_dead)
         )
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
-        yield stack.enter_context(serve_api(settings, board, replays))
+        yield stack.enter_context(serve_api(settings, board, replays)), daemon
+
+
+def reloaded(daemon: Daemon, file: Path | None, say: Say) -> None:
+    """Read the settings again; where they cannot be taken over, the ones in force stay."""
+    try:
+        fresh = load_settings(file)
+        api, tier = daemon.settings.api, daemon.settings.tier
+        ports = {"api": fresh.api.model_copy(update={"port": api.port})}
+        ports["tier"] = fresh.tier.model_copy(update={"port": tier.port})  # type: ignore[assignment]
+        daemon.reload(fresh.model_copy(update=ports))
+    except TidegateError as error:
+        say(f"the settings in force stay: {error}")
+    else:
+        say("settings read again")
 
 
 def control_socket(home: Path) -> Path:

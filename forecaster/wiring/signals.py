@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import ClassVar
@@ -17,6 +19,8 @@ class StopRequested(BaseException):  # a request, not an error: nothing may swal
 class StopSignals:
     """Turns the first SIGINT, SIGTERM or SIGHUP into a stop; later ones are ignored.
 
+    Without a terminal, once started, SIGHUP asks for the settings to be read again instead.
+
     While `starting` is true the signal raises `StopRequested` in the main thread, so that whatever
     is under way unwinds (but for what is `shielded`); afterwards it sets `stop`.
     """
@@ -26,6 +30,9 @@ class StopSignals:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.starting = True
+        self.failure = ""
+        self._news = threading.Event()
+        self._hangup = False
         self.shields = 0
         self._before: dict[int, signal._HANDLER] = {}
 
@@ -51,7 +58,31 @@ class StopSignals:
         """From now on a signal sets the event."""
         self.starting = False
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def fail(self, why: str) -> None:
+        """Stop because something is dead; from any thread."""
+        self.failure = why
+        self.stop.set()
+        self._news.set()
+
+    def wait(self, seconds: float | None, on_hangup: Callable[[], None]) -> None:
+        """Wait until a stop is asked for, or for so long; `on_hangup` runs here, in this thread."""
+        until_s = None if seconds is None else time.monotonic() + seconds
+        while not self.stop.is_set():
+            left_s = None if until_s is None else until_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                return
+            self._news.wait(left_s)
+            self._news.clear()
+            if self._hangup:
+                self._hangup = False
+                on_hangup()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not self.starting and not sys.stdin.isatty():
+            self._hangup = True
+            self._news.set()
+            return
+        self._news.set()
         first = not self.stop.is_set()
         self.stop.set()
         if first and self.starting and not self.shields:

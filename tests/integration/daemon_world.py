@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from forecaster.domain.demand import RequestBatch, TokenMix
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
 from forecaster.store import Store
+from forecaster.store.leadership import Leadership
 from forecaster.wiring.rivals import ReplayRivals
 from forecaster.wiring.tables import Tables
 from tests.integration.tier_helpers import LLAMA_TYPE
@@ -126,14 +128,20 @@ class World:
     tier: DryRunActuator
     settings: Settings = field(default_factory=settings)
     last_plan_s: float = -1e18
+    leadership: Leadership | None = None
     overload: bool = True
     """Whether requests are late when more come than the ready units carry."""
 
     def __post_init__(self) -> None:
+        self.dsn = self.store.dsn
         self.restart()
 
     def restart(self) -> None:
         """A new daemon, as after a crash: it knows what is on disk and in the database."""
+        if self.leadership is not None:
+            self.leadership.close()
+        self.leadership = Leadership(self.dsn, "test")
+        weakref.finalize(self, self.leadership.close)
         self.spool = Spool(self.home)
         self.pilot = Pilot(
             self.settings.service[0].service(),
@@ -155,9 +163,11 @@ class World:
             observer=Observer(self.store, self.tier),
             bookkeeper=Bookkeeper(self.store, ReplayRivals(self.store)),
             alarms=Alarms(self.store, self.clock, self.settings.alerts, [self.pilot]),
+            leadership=self.leadership,
         )
         self.board = Board(self.daemon, self.store, self.clock, self.clock.now, {"version": "test"})
         self.daemon.on_requests = self.board.on_requests
+        self.daemon.lead()
 
     def step(self, seconds: float = TICK_S) -> Fleet:
         """Let time pass, send what arrives in it, tick, and replan when that is due."""

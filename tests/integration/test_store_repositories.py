@@ -272,6 +272,7 @@ def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str)
             "shadow",
             "alert",
             "notice",
+            "leader",
         ):
             connection.execute(f"drop table {table} cascade")
         connection.execute("drop function request_add_days, request_drop_days")

@@ -1,0 +1,33 @@
+"""Which settings may change while the daemon runs, and which ones want a restart."""
+
+from __future__ import annotations
+
+from forecaster.config.settings import Settings
+from forecaster.domain.errors import SettingError
+
+FIXED = ("home", "dsn", "models", "api", "tier")
+"""Decided when the process starts: files, sockets, processes."""
+
+
+def refuse(before: Settings, after: Settings) -> None:
+    """Say what cannot change without a restart.
+
+    Raises
+    ------
+    SettingError
+        With the first such setting; secrets are not said.
+    """
+    for key in FIXED:
+        if getattr(before, key) != getattr(after, key):
+            raise SettingError(
+                key, "changed", "cannot change while the daemon runs", "restart tidegate"
+            )
+    units = {each.name: each.unit for each in before.service}
+    for each in after.service:
+        if units.get(each.name) != each.unit:
+            raise SettingError(
+                "service", each.name, "is new or has another unit type", "restart tidegate"
+            )
+    gone = units.keys() - {each.name for each in after.service}
+    if gone:
+        raise SettingError("service", min(gone), "is not configured any more", "restart tidegate")
