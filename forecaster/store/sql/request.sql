@@ -31,7 +31,7 @@ copy (
     order by arrival
 ) to stdout (format binary);
 
--- Token lengths of the newest days, every k-th row so that %(most)s remain at most.
+-- Token lengths of the newest days, every k-th row so that no more than "most" remain.
 -- name: lengths
 copy (
     select prompt_tokens, output_tokens
