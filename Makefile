@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types arch bench bench-tier docs lock clean
+.PHONY: help setup run test check lint types arch bench bench-tier bench-peers docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ bench: $(DEV_STAMP) ## measure; writes docs/benchmarks.md
 
 bench-tier: $(DEV_STAMP) ## the serving tier against the bare session; prints its section
 	$(BIN)/python -m benchmarks.tier
+
+bench-peers: $(DEV_STAMP) ## the tier beside Triton, MLServer and LitServe (installs them from PyPI); prints its section
+	$(BIN)/python -m benchmarks.tier_peers
 
 docs: $(DEV_STAMP) ## regenerate the reference pages from the code
 	$(BIN)/python -m benchmarks.reference

@@ -32,6 +32,16 @@ def infer_request(model: str, features: np.ndarray) -> bytes:
     )
 
 
+def post(path: str, body: object) -> bytes:
+    """Return one JSON request."""
+    raw = orjson.dumps(body)
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(raw)}\r\n\r\n"
+    )
+    return head.encode() + raw
+
+
 class _Client(asyncio.Protocol):
     """Sends one request, waits for its answer, sends the next."""
 
@@ -56,7 +66,7 @@ class _Client(asyncio.Protocol):
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return
-        at = self.buffer.find(b"content-length: ") + 16
+        at = self.buffer[:end].lower().find(b"content-length: ") + 16
         length = int(self.buffer[at : self.buffer.find(b"\r", at)])
         if len(self.buffer) < end + 4 + length:
             return

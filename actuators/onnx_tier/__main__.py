@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import uvloop
 from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.tier import announce_line, run_tier
 from forecaster.domain.errors import ModelError, SettingError, TidegateError
+
+YOUNG, MIDDLE = 20_000, 50
+"""Objects between collections: a request's die by their counts, and what stays is not looked at again."""
 
 
 def main() -> int:
@@ -28,6 +32,8 @@ def main() -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         spec = TierSpec.from_json(arguments.spec.read_bytes())
+        gc.freeze()
+        gc.set_threshold(YOUNG, MIDDLE)
         uvloop.run(run_tier(spec))
     except (TidegateError, OSError) as error:
         logging.getLogger("onnx_tier").error("%s", error)
