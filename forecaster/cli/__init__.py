@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from forecaster.cli.app import app
+from forecaster.cli.outline import commands, listing
 from forecaster.cli.output import fail
 from forecaster.domain.errors import SettingError, TidegateError
 
@@ -37,11 +38,8 @@ MODULES = (
     "doctor",
     "config",
 )
-MODULE_OF = (
-    {"daemon": "run", "tier": "run", "explain": "units", "unpin": "pin", "rollback": "models"}
-    | dict.fromkeys(("mode", "approve", "freeze", "unfreeze", "audit"), "trust")
-    | dict.fromkeys(("ledger", "statement", "report"), "money")
-)
+COMPLETION = "_TIDEGATE_COMPLETE"
+"""Set by a shell that asks what may follow."""
 LISTS = ("--quantile", "--elasticities", "--targets")
 """Options that take several numbers: after one name, or with the name repeated."""
 
@@ -51,12 +49,9 @@ def main() -> None:
     # one thread for linear algebra: the cores belong to the units
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    # modules register their commands on import; one that is named spares the others' start-up
-    named = [MODULE_OF.get(word, word) for word in sys.argv[1:2]]
-    for module in [name for name in named if name in MODULES] or MODULES:
-        importlib.import_module(f"forecaster.cli.{module}")
+    chosen = application(sys.argv[1:])
     try:
-        code = app(repeated(sys.argv[1:]), standalone_mode=False)
+        code = chosen(repeated(sys.argv[1:]), standalone_mode=False)
     except SettingError as error:
         fail(str(error), 2)
     except TidegateError as error:
@@ -69,8 +64,27 @@ def main() -> None:
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise
-        fail(f"{usage()}; see `tidegate --help`", 2)
+        said = usage().rstrip(".")
+        if not said:  # the help was the answer to no words at all
+            sys.exit(2)
+        fail(f"{said}; see `tidegate --help`", 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """What answers these words: the command that they name, else the list of all.
+
+    Modules register their commands on import; the others' start-up is spared.
+    """
+    known = commands(MODULES)
+    if words and words[0] in known:
+        importlib.import_module(f"forecaster.cli.{known[words[0]].module}")
+        return app
+    if COMPLETION in os.environ:
+        for module in MODULES:
+            importlib.import_module(f"forecaster.cli.{module}")
+        return app
+    return listing(known)
 
 
 def repeated(words: Sequence[str]) -> list[str]:

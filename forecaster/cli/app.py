@@ -10,15 +10,6 @@ import typer
 
 from forecaster import __version__
 
-app = typer.Typer(
-    name="tidegate",
-    help="Serve models on exactly as many GPUs as the tide of traffic needs.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 class Format(StrEnum):
     """How a command answers."""
@@ -45,7 +36,6 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
@@ -55,3 +45,21 @@ def root(
 
     Logs in, units out: `ingest` a request log, `retrain`, look at `forecast` and `plan`, then `run`.
     """
+
+
+def make_app() -> typer.Typer:
+    """An application without commands."""
+    made = typer.Typer(
+        name="tidegate",
+        help="Serve models on exactly as many GPUs as the tide of traffic needs.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(root)
+    return made
+
+
+app = make_app()
+"""What the modules of this package register their commands with."""
