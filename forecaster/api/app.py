@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from forecaster import __version__
+from forecaster.api.access import Access, Gatekeeper
 from forecaster.api.backend import Backend
+from forecaster.api.exchange import Exchange
 from forecaster.api.metrics import render
 from forecaster.api.money import LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
+from forecaster.api.problems import RESPONSES, add_problems
 from forecaster.api.replays import Replays, replay_routes
-from forecaster.domain.errors import (
-    BusyError,
-    DataError,
-    SettingError,
-    StoreUnavailableError,
-    TidegateError,
-)
+from forecaster.domain.errors import SettingError, TidegateError
 
 EVENT_EVERY_S = 1.0
-TOKEN_COOKIE = "tidegate_token"
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -46,15 +39,17 @@ class Answer(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def make_app(backend: Backend, token: str = "", replays: Replays | None = None) -> FastAPI:
+def make_app(
+    backend: Backend, access: Access | None = None, replays: Replays | None = None
+) -> FastAPI:
     """Build the application.
 
     Parameters
     ----------
     backend : Backend
         What is read.
-    token : str
-        Bearer token that every route but the health checks asks for; empty = none (loopback).
+    access : Access or None
+        Who may ask; None: everybody (loopback).
     replays : Replays or None
         Who plays replays; None = no such routes.
     """
@@ -65,11 +60,11 @@ def make_app(backend: Backend, token: str = "", replays: Replays | None = None) 
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        responses=RESPONSES,
     )
-    app.add_exception_handler(TidegateError, _problem)
-    app.add_exception_handler(RequestValidationError, _bad_query)
-    if token:
-        app.middleware("http")(_bearer(token))
+    add_problems(app)
+    app.add_middleware(Exchange)
+    app.add_middleware(Gatekeeper, access=access or Access())  # the last one added asks first
     _read_routes(app, backend)
     money_routes(app, backend)
     alert_routes(app, backend)
@@ -206,63 +201,3 @@ def _dashboard(app: FastAPI) -> None:
         if name not in kinds:
             return PlainTextResponse("not found\n", 404)
         return FileResponse(static / name, media_type=kinds[name])
-
-
-async def _problem(_request: Request, error: Exception) -> Response:
-    """RFC 9457: every refusal says what, why and what to do."""
-    assert isinstance(error, TidegateError)
-    if isinstance(error, SettingError):
-        status = 422
-    elif isinstance(error, DataError):
-        status = 404
-    elif isinstance(error, StoreUnavailableError):
-        status = 503
-    elif isinstance(error, BusyError):
-        status = 429
-    else:
-        status = 409
-    retry_s = error.retry_s if isinstance(error, BusyError) else 5.0
-    title = type(error).__name__.removesuffix("Error")
-    return _answer(status, title, error.problem, error.remedy, retry_s)
-
-
-async def _bad_query(_request: Request, error: Exception) -> Response:
-    """A parameter that the route does not take, in the same words as every other refusal."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    key, allowed = str(first["loc"][-1]), str(first["msg"])
-    refusal = SettingError(key, first["input"], allowed[:1].lower() + allowed[1:])
-    return _answer(422, "Setting", refusal.problem, "see /openapi.json")
-
-
-def _answer(status: int, title: str, detail: str, remedy: str, retry_s: float = 5.0) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "remedy": remedy,
-    }
-    headers = {"Retry-After": f"{retry_s:.0f}"} if status in (429, 503) else None
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
-
-
-Next = Callable[[Request], Awaitable[Response]]
-
-
-def _bearer(token: str) -> Callable[[Request, Next], Awaitable[Response]]:
-    wanted = f"Bearer {token}".encode()
-
-    async def check(request: Request, following: Next) -> Response:
-        path = request.url.path
-        # the empty page holds no secret; its reads carry the token that the user types, as a cookie
-        open_path = path in ("/", "/healthz", "/readyz") or path.startswith("/static/")
-        given = request.headers.get("authorization", "")
-        given = given or f"Bearer {unquote(request.cookies.get(TOKEN_COOKIE, ''))}"
-        if open_path or hmac.compare_digest(given.encode(), wanted):
-            return await following(request)
-        return PlainTextResponse(
-            "a bearer token is needed\n", 401, headers={"WWW-Authenticate": "Bearer"}
-        )
-
-    return check

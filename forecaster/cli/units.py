@@ -74,7 +74,8 @@ def ask(
     DataError
         When it refuses.
     """
-    base = url or f"http://{settings.api.host}:{settings.api.port}"
+    scheme = "https" if settings.api.tls_cert else "http"
+    base = url or f"{scheme}://{settings.api.host}:{settings.api.port}"
     headers = {"Authorization": f"Bearer {settings.api.token}"} if settings.api.token else {}
     try:
         answer = httpx.request(method, base + path, headers=headers, json=body, timeout=10.0)

@@ -218,12 +218,25 @@ class ApiSettings(Table):
 
     host: str = Field("127.0.0.1", description="address to bind; loopback unless you mean it")
     port: int = Field(8780, ge=0, le=65535, description="0 picks a free port")
-    token: str = Field("", description="bearer token; needed to bind beyond loopback")
+    token: str = Field("", description="bearer token that may do all; needed beyond loopback")
+    operator_token: str = Field(
+        "", description="bearer token for pins, orders, freeze, replays; not for modes"
+    )
+    viewer_token: str = Field("", description="bearer token that may only read")
+    requests_per_minute: int = Field(
+        6000, ge=0, le=1_000_000, description="of one caller; 0 = any number"
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain: the API speaks HTTPS")
+    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
         if not self.token and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"host = {self.host!r} is not loopback: set a token first")
+        if (self.operator_token or self.viewer_token) and not self.token:
+            raise ValueError("operator_token and viewer_token want a token that may do all")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key are set together")
         return self
 
 

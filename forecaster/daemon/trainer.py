@@ -36,7 +36,9 @@ class BackgroundTrainer:
         ChildLostError
             When the child was stopped, died, or took too long.
         """
-        verdict = self._beside(f"training {series.service!r}", train, series, spec, members, incumbent)
+        verdict = self._beside(
+            f"training {series.service!r}", train, series, spec, members, incumbent
+        )
         assert isinstance(verdict, Verdict)
         return verdict
 

@@ -20,6 +20,7 @@ from actuators.onnx_tier.launch import TierHandle, start_tier
 from actuators.onnx_tier.spec import ClockSpec, TierService, TierSpec
 from forecaster import __version__
 from forecaster.api import make_app
+from forecaster.api.access import Access, Role
 from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.unit_types import model_path
@@ -194,7 +195,9 @@ def serve_api(settings: Settings, board: Board, replays: ReplayJobs | None = Non
     listener = bind("api.port", host, settings.api.port)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
-        make_app(board, settings.api.token, replays),
+        make_app(board, access_of(settings), replays),
+        ssl_certfile=settings.api.tls_cert,
+        ssl_keyfile=settings.api.tls_key,
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -204,11 +207,23 @@ def serve_api(settings: Settings, board: Board, replays: ReplayJobs | None = Non
     thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
     thread.start()
     try:
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if settings.api.tls_cert else "http"
+        yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     finally:
         server.should_exit = True
         thread.join(3.0)
         listener.close()
+
+
+def access_of(settings: Settings) -> Access:
+    """Who may ask the API."""
+    api = settings.api
+    tokens = (
+        (api.viewer_token, Role.VIEWER),
+        (api.operator_token, Role.OPERATOR),
+        (api.token, Role.ADMIN),
+    )
+    return Access(tokens, api.requests_per_minute)
 
 
 def refuse_early(settings: Settings) -> None:
