@@ -10,13 +10,14 @@ import pyarrow.csv as pa_csv
 
 from forecaster.domain.demand import DemandSeries, TokenMix
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.names import MEMBER_NAMES
+from forecaster.seasonal.registry import MEMBERS
 from forecaster.seasonal.selection import Verdict
 from forecaster.seasonal.training import train
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "traces"
 LOGS = ("composed_servegen_small_2w", "composed_chat_2w")
 SLOT_S = 300.0
+SUITED = tuple(name for name, make in MEMBERS.items() if make().suits(SLOT_S))
 
 
 def series(name: str) -> DemandSeries:
@@ -33,7 +34,7 @@ def measure() -> list[tuple[str, Verdict, float]]:
     for name in LOGS:
         history = series(name)
         began = time.process_time()
-        verdict = train(history, CalendarSpec(), MEMBER_NAMES)
+        verdict = train(history, CalendarSpec(), SUITED)
         found.append((name, verdict, time.process_time() - began))
     return found
 
@@ -45,13 +46,13 @@ def markdown() -> str:
         "Rolling origin, refitted daily, scored on the last fifth, mean over leads of 5 min to 48 h;",
         "WAPE of the median at 5 minutes. `python -m benchmarks.forecast`",
         "",
-        "| log | " + " | ".join(MEMBER_NAMES) + " | champion | its coverage .9 / .99 |",
-        "| --- |" + " --- |" * (len(MEMBER_NAMES) + 2),
+        "| log | " + " | ".join(SUITED) + " | champion | its coverage .9 / .99 |",
+        "| --- |" + " --- |" * (len(SUITED) + 2),
     ]
     for name, verdict, _seconds in measure():
         wapes = {score.member: f"{score.wape:.3f}" for score in verdict.scores}
         cover = dict(verdict.score.coverage)
-        cells = [wapes[member] for member in MEMBER_NAMES]
+        cells = [wapes[member] for member in SUITED]
         lines.append(
             f"| {name} | {' | '.join(cells)} | **{verdict.champion}** | {cover[0.9]:.2f} / {cover[0.99]:.3f} |"
         )

@@ -55,12 +55,12 @@ def batch(seed: int) -> dict[str, float]:
         return done
 
     history = History.of(Y, calendar)
-    pool = Pool().fit_z(history.Z[:-DAY], history.scale, calendar)
-    timed("pool refit", lambda: pool.extend_z(history.Z))
+    pool = Pool().fit_z(history.taught[:-DAY], history.scale, calendar)
+    timed("pool refit", lambda: pool.extend_z(history.taught))
     timed(
         "seasons from scratch",
         lambda: [
-            season.fit_z(history.Z, history.scale, calendar)
+            season.fit_z(history.taught, history.scale, calendar)
             for season in (make() for make in SEASONS[:-1])
         ],
     )

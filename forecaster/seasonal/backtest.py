@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
-from forecaster.domain.errors import TooLittleHistoryError
+from forecaster.domain.errors import SettingError, TooLittleHistoryError
 from forecaster.seasonal import registry
 from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
@@ -30,16 +30,14 @@ PRECISION: npt.DTypeLike = np.float32
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of N series, on both scales.
+    """What is known of N series.
 
     Attributes
     ----------
     Y : float64[T, N]
         Demand per slot; NaN where missing, and during events: they are no matter of the season.
-    Z : float32[T, N]
-        The same on the z scale.
     taught : float32[T, N]
-        What the season learns of it: without anomalies.
+        What is learnt of it on the z scale: without anomalies.
     scale : float64[N]
         The z scale.
     calendar : Calendar
@@ -49,7 +47,6 @@ class History:
     """
 
     Y: FloatArray
-    Z: FloatArray
     taught: FloatArray
     scale: FloatArray
     calendar: Calendar
@@ -65,7 +62,7 @@ class History:
         mask = np.isfinite(Y)
         scale = scale_of(np.where(mask, Y, 0.0), mask)
         Z = to_z(Y, scale).astype(PRECISION)
-        return cls(Y, Z, cleaned(Z, Y, calendar), scale, calendar, lifts)
+        return cls(Y, cleaned(Z, Y, calendar), scale, calendar, lifts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class Verified:
     actual : float64[B, N]
         Demand; NaN where missing.
     actual_z : float64[B, N]
-        The same on the z scale.
+        The same on the z scale, without anomalies.
     base_z : float64[D, B, N]
         Row d: the season's z as said at the start of the day d days before the slot's own.
     bank : float64[B, 5, N]
@@ -153,12 +150,22 @@ def backtest(member: str, history: History, first: int, days: int = 3) -> Verifi
         First slot to forecast.
     days : int
         Days that each fold forecasts: one more than the longest lead.
+
+    Raises
+    ------
+    SettingError
+        For a member that is not meant for slots of this length.
     """
     rolled = registry.make(member)
-    Z, slot_s = history.Z, history.calendar.slot_s
-    base_z = rolled.roll(history.taught, history.scale, history.calendar, first, days)
-    bank = residual_bank(Z[first:] - base_z[0], slot_s)
+    taught, slot_s = history.taught, history.calendar.slot_s
+    if not rolled.suits(slot_s):
+        raise SettingError(
+            "retrain.members", member, f"it is not meant for slots of {slot_s:g} s",
+            "leave it out, or set retrain.slot_s to 1800 or more",
+        )  # fmt: skip
+    base_z = rolled.roll(taught, history.scale, history.calendar, first, days)
+    bank = residual_bank(taught[first:] - base_z[0], slot_s)
     return Verified(
-        rolled, first, slot_s, history.scale, history.Y[first:], Z[first:], base_z, bank,
+        rolled, first, slot_s, history.scale, history.Y[first:], taught[first:], base_z, bank,
         history.lifts,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -35,6 +36,13 @@ independent errors, and remember longer."""
 OVERLAP, OVERLAP_UNTIL_DAYS = 0.35, 14.0
 """Share of a lead after which its errors are news, while little is verified: full up to a week, none
 from two weeks on, when the errors seen cover fresh ones as they are (docs/benchmarks.md)."""
+
+
+SURE, SURE_FROM_DAYS = 1.0, 5.0
+"""Standard errors of the median error that are put down to chance; with fewer verified days the season is a
+day or two old itself, and its median error is the best that is known of the level."""
+NORMAL_QUARTILES, MEDIAN_ERROR = 1.349, 1.253
+"""Quartiles of a normal are so many deviations apart; its median errs by this over the root of n."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,10 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
         short = np.clip(2 - 2 * verified_days / OVERLAP_UNTIL_DAYS, 0.0, 1.0)
         overlap = max(float(lead / stride * OVERLAP * short), 1.0)
         sized = error / spread_at(spreads[-1], level)
-        rows.append(conformal_quantiles(sized, recent, overlap=overlap))
+        found = conformal_quantiles(sized, recent, overlap=overlap)
+        if verified_days >= SURE_FROM_DAYS:
+            found = sure_median(found, max(slots / lead, 1.0))
+        rows.append(found)
     return Calibration(
         verified.member.name,
         verified.slot_s,
@@ -197,6 +208,35 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
         np.stack(rows),
         np.stack(spreads),
     )
+
+
+def sure_median(quantiles: FloatArray, independent: float) -> FloatArray:
+    """Quantiles of the error with a median that is moved only by what chance does not explain.
+
+    The mean of a few errors of a long lead is noise that the median forecast is better without; the
+    band is no matter of it.
+
+    Parameters
+    ----------
+    quantiles : float64[len(LEVELS), N]
+        Of the error.
+    independent : float
+        Errors of this lead that do not overlap.
+
+    Examples
+    --------
+    >>> rows = np.linspace(-1.1, 1.1, len(LEVELS))[:, None] + 0.3
+    >>> [sure_median(rows, n)[LEVELS.index(0.5)].round(3).item() for n in (2.0, 4000.0)]
+    [0.0, 0.194]
+    """
+    low, middle, high = (LEVELS.index(level) for level in (0.25, 0.5, 0.75))
+    size = (quantiles[high] - quantiles[low]) / NORMAL_QUARTILES
+    chance = SURE * MEDIAN_ERROR * size / math.sqrt(independent)
+    median = quantiles[middle]
+    moved = np.sign(median) * np.maximum(np.abs(median) - chance, 0.0)
+    sure = quantiles.copy()
+    sure[middle] = np.clip(moved, quantiles[low], quantiles[high])
+    return sure
 
 
 def centre_z(verified: Verified, weights: FloatArray, origins: SlotArray, lead: int) -> FloatArray:

@@ -3,4 +3,6 @@
 NAIVE = ("naive-day", "naive-week")
 """The bar: always in."""
 
-MEMBER_NAMES = (*NAIVE, "pool", "profile", "ridge", "holt-winters", "boosting", "prophet")
+MEMBER_NAMES = (
+    *NAIVE, "pool", "profile", "ridge", "holt-winters", "boosting", "prophet", "mstl", "structural",
+)  # fmt: skip

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from forecaster.domain.errors import SettingError
 from forecaster.seasonal.boosting import Boosting
+from forecaster.seasonal.decomposed import Mstl, Structural
 from forecaster.seasonal.holt_winters import HoltWinters
 from forecaster.seasonal.member import DAY_S, WEEK_S, Member
 from forecaster.seasonal.naive import SeasonalNaive
@@ -26,6 +27,8 @@ MEMBERS: Mapping[str, Callable[[], Member]] = MappingProxyType(
         "holt-winters": HoltWinters,
         "boosting": Boosting,
         "prophet": ProphetMember,
+        "mstl": Mstl,
+        "structural": Structural,
     }
 )
 assert tuple(MEMBERS) == MEMBER_NAMES

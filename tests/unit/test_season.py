@@ -7,13 +7,13 @@ import pytest
 from scipy.optimize import nnls
 
 from forecaster.domain.demand import DemandSeries, TokenMix
-from forecaster.domain.errors import TooLittleHistoryError
+from forecaster.domain.errors import SettingError, TooLittleHistoryError
 from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.backtest import History, Verified, backtest, first_slot
 from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
-from forecaster.seasonal.calibration import conformal_quantiles
-from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z
+from forecaster.seasonal.calibration import LEVELS, conformal_quantiles
+from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z, sure_median
 from forecaster.seasonal.correction import fit_correction, non_negative
 from forecaster.seasonal.events import learn_lifts
 from forecaster.seasonal.live import LiveForecaster
@@ -21,7 +21,7 @@ from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.pool import SMOOTH_S, Pool
 from forecaster.seasonal.ridge import CalendarRidge
 from forecaster.seasonal.spread import fit_spread, spread_at
-from forecaster.seasonal.training import last_days, train
+from forecaster.seasonal.training import last_days, train, train_together
 
 SLOT_S, DAY = 1800.0, 48
 START_S = 1_735_689_600.0
@@ -252,3 +252,18 @@ def test_batched_non_negative_least_squares_agrees_with_scipy() -> None:
     found = non_negative(gram, moment)
     for n in range(5):
         np.testing.assert_allclose(found[n], nnls(A[n], y[n])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("member", ["mstl", "structural"])
+def test_decompositions_are_for_coarse_slots_and_say_so(member: str) -> None:
+    calendar = Calendar(START_S, 300.0, CalendarSpec())
+    with pytest.raises(SettingError, match=r"not meant for slots of 300 s.*retrain\.slot_s"):
+        train_together(np.ones((4 * 288, 1)), calendar, (member,))
+
+
+def test_a_median_is_moved_by_what_chance_does_not_explain() -> None:
+    bias = np.linspace(-2.0, 2.0, len(LEVELS))[:, None] + 0.4
+    few, many = (sure_median(bias, n)[LEVELS.index(0.5), 0] for n in (4.0, 10_000.0))
+    known = bias[LEVELS.index(0.5), 0]
+    assert few == 0.0
+    assert 0.9 * known < many < known
