@@ -63,10 +63,10 @@ def lesson(
     DataError
         For an unknown service, or one without a whole slot.
     """
-    slots = store.slots(service.name, None, until_s)
+    slots = store.learning.binned(service.name, until_s, settings.slot_s)
     series = to_series(
         service.name, slots,
-        slot_s=settings.slot_s, log_sample=service.log_sample, profile=profile,
+        slot_s=settings.slot_s, log_sample=service.log_sample, profile=profile, bursts=False,
     )  # fmt: skip
     load, _ = as_load(last_days(series, settings.history_days))
     spec = replace(service.calendar, judged=store.learning.judgements(service.name))

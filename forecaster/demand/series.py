@@ -26,6 +26,7 @@ def to_series(
     slot_s: float = 300.0,
     log_sample: float = 1.0,
     profile: Profile | None = None,
+    bursts: bool = True,
 ) -> DemandSeries:
     """Put sums per minute on a regular grid of `slot_s`.
 
@@ -45,6 +46,8 @@ def to_series(
         Share of the requests that the log keeps, 0 < share <= 1; sums are divided by it.
     profile : Profile or None
         Unit whose busy seconds are the work of each slot.
+    bursts : bool
+        Whether the dispersion is asked for; else it is said to be 1.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def to_series(
         prompt_tokens=prompt,
         output_tokens=output,
         mix=token_mix(inside),
-        dispersion=dispersion(inside),
+        dispersion=dispersion(inside) if bursts else 1.0,
         work_s=work_s,
     )
 

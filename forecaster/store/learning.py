@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forecaster.domain.anomaly import Judgement
+from forecaster.domain.demand import SlotSums
 from forecaster.domain.errors import DataError
 from forecaster.seasonal.verify import Foretold
-from forecaster.store import foretold, judgements, models, runs, services
+from forecaster.store import foretold, judgements, models, runs, services, slots
 from forecaster.store.pool import Pool
 from forecaster.store.rows import ModelRow
 from forecaster.store.runs import TrainingRun
@@ -21,6 +22,12 @@ class Learning:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    def binned(self, service: str, until_s: float | None, slot_s: float) -> SlotSums:
+        """Demand up to `until_s` as training needs it; see `slots.read_binned`."""
+        with self._pool.transaction() as connection:
+            number = services.service_id(connection, service)
+            return slots.read_binned(connection, number, None, until_s, slot_s)
 
     # Runs of training
 

@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from forecaster.demand import to_series
 from forecaster.domain.anomaly import Judgement
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, SettingError, StoreError, StoreUnavailableError
@@ -154,6 +155,20 @@ def test_forecasts_are_kept_at_a_few_leads_as_float32(store: Store) -> None:
     store.learning.foretell("chat", to_verify(replace(made, made_s=T0_S + 9 * DAY_S), 0))
     store.drop_raw_before(2)
     assert len(keep.foretold("chat", 30 * DAY_S)) == 1
+
+
+@pytest.mark.parametrize(("first_s", "last_s"), [(10.0, 7200.0), (290.0, 7100.0), (3.0, 700.0)])
+def test_demand_summed_by_the_database_is_the_same(
+    store: Store, first_s: float, last_s: float
+) -> None:
+    at = np.sort(np.random.default_rng(3).uniform(first_s, last_s, 4000))
+    log(store, "chat", T0_S + at[(at < 3000) | (at > 4000)], tokens=7)
+    for until_s in (None, T0_S + 5000.0):
+        whole = to_series("chat", store.slots("chat", None, until_s), bursts=False)
+        binned = to_series("chat", store.learning.binned("chat", until_s, 300.0), bursts=False)
+        assert (binned.start_s, binned.mix) == (whole.start_s, whole.mix)
+        np.testing.assert_array_equal(binned.arrivals, whole.arrivals)
+        np.testing.assert_array_equal(binned.prompt_tokens, whole.prompt_tokens)
 
 
 def test_judgements_are_kept_in_order(store: Store) -> None:

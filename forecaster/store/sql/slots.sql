@@ -10,6 +10,19 @@ copy (
     order by start
 ) to stdout (format binary);
 
+-- The same summed over longer slots, without the counts per second: all that training needs.
+-- name: binned
+copy (
+    select date_bin(make_interval(secs => %(slot_s)s), start, 'epoch') as bin, sum(arrivals)::int8,
+           sum(prompt_tokens)::int8, sum(output_tokens)::int8, sum(prompt_output), sum(prompt_sq),
+           sum(output_sq)
+    from demand_slot
+    where service_id = %(service_id)s
+      and start >= to_timestamp(%(from_s)s) and start < to_timestamp(%(to_s)s)
+    group by bin
+    order by bin
+) to stdout (format binary);
+
 -- Which slots of a range are there: most batches meet only one, where the last batch ended.
 -- name: starts
 copy (
