@@ -169,6 +169,14 @@ class DryRunActuator:
         seq = len(self._requests) + 1
         self._requests.append(replace(record, tier=self._tier, seq=seq))
 
+    def stand(self, service: str, units: int) -> None:
+        """Let `units` units be there, ready, as if ordered long ago."""
+        lead_time_s, self._lead_time_s = self._lead_time_s, 0.0
+        for _ in range(units):
+            self._order(service, "stood already")
+        self._reach(service)
+        self._lead_time_s = lead_time_s
+
     def fail_unit(self, unit_id: str, reason: str) -> None:
         """Make a live unit fail now."""
         self._move(self._units[unit_id], UnitState.FAILED, self._clock.now_s(), reason)

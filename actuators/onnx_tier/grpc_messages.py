@@ -1,15 +1,13 @@
 """Messages of the Open Inference Protocol's gRPC half, as one table of fields.
 
-Written from the protocol's public text. Descriptors are built when the module is imported, in a pool of
-their own: a client library in the same process may register the same names.
+Written from the protocol's public text.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from actuators.proto_table import message_classes
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
@@ -55,7 +53,6 @@ RepositoryModelUnloadRequest: 1 string repository_name, 2 string model_name,
   3 ModelRepositoryParameter% parameters
 RepositoryModelUnloadResponse:
 """
-"""``Message: number type name, ...``; ``*`` repeats, ``%`` maps from a string, ``| name`` is a oneof."""
 
 METHODS = (
     "ServerLive",
@@ -70,73 +67,9 @@ METHODS = (
 )
 """Each takes ``<name>Request`` and answers ``<name>Response``."""
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    name: getattr(_Field, f"TYPE_{name.upper()}")
-    for name in ("bool", "string", "bytes", "double", "float", "int32", "int64", "uint32", "uint64")
-}
+_CLASSES = message_classes(PACKAGE, "tidegate/open_inference.proto", _TABLE)
 
 
 def message_class(name: str) -> Any:
     """Return the class of a message of the table."""
     return _CLASSES[name]
-
-
-def _file() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="tidegate/open_inference.proto", package=PACKAGE, syntax="proto3"
-    )
-    made: dict[str, Any] = {}
-    rows = re.sub(r",\n\s+", ", ", _TABLE.strip()).split("\n")
-    # A parent is made before the messages that it holds.
-    for row in sorted(rows, key=lambda each: each.split(":")[0].count(".")):
-        name, _, rest = row.partition(":")
-        parent, _, leaf = name.rpartition(".")
-        made[name] = (made[parent].nested_type if parent else file.message_type).add(name=leaf)
-        fields, _, choice = rest.partition("|")
-        if choice:
-            made[name].oneof_decl.add(name=choice.strip())
-        for entry in filter(None, map(str.strip, fields.split(","))):
-            _add_field(made[name], name, entry, bool(choice))
-    return file
-
-
-def _add_field(message: Any, owner: str, entry: str, in_choice: bool) -> None:
-    number, kind, name = entry.split()
-    field = message.field.add(name=name, number=int(number), label=_Field.LABEL_OPTIONAL)
-    if kind.endswith(("*", "%")):
-        field.label = _Field.LABEL_REPEATED
-    if kind.endswith("%"):
-        holder = message.nested_type.add(name="".join(map(str.title, name.split("_"))) + "Entry")
-        holder.options.map_entry = True
-        key = holder.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL)
-        _set_type(key, "string")
-        value = holder.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL)
-        _set_type(value, kind[:-1])
-        kind = f"{owner}.{holder.name}"
-    _set_type(field, kind.rstrip("*"))
-    if in_choice:
-        field.oneof_index = 0
-
-
-def _set_type(field: Any, kind: str) -> None:
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{PACKAGE}.{kind}"
-
-
-def _classes() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    file = _file()
-    pool.Add(file)
-    return {
-        each.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{PACKAGE}.{each.name}")
-        )
-        for each in file.message_type
-    }
-
-
-_CLASSES = _classes()

@@ -107,6 +107,7 @@ def run_command(
 def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
     """Observe, plan, act and retrain on a schedule, for a tier that runs already (`tidegate tier`).
 
+    With `[keda] port` set no tier of ours is needed: KEDA asks this daemon how many replicas should run.
     Stopping it leaves the tier serving. SIGHUP reads the settings again. Of several on one database one
     leads; the others stand by and take over. Example: `tidegate daemon --config tidegate.toml`
     """
@@ -117,14 +118,15 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
     quiet_logging()
     with StopSignals() as signals, ExitStack() as stack:
         try:
-            url, daemon = stack.enter_context(attached(settings, signals.fail))
+            found = stack.enter_context(attached(settings, signals.fail))
+            keda = {"keda": found.keda} if found.keda else {}
             emit(
-                {"url": url, "services": [each.name for each in settings.service]},
+                {"url": found.url, "services": [each.name for each in settings.service], **keda},
                 form,
-                f"Tidegate: {url}",
+                f"Tidegate: {found.url}" + (f"\nKEDA: {found.keda}" if found.keda else ""),
             )
             signals.started()
-            signals.wait(None, lambda: reloaded(daemon, config, warn))
+            signals.wait(None, lambda: reloaded(found.daemon, config, warn))
             if signals.failure:
                 last_resort()
         except StopRequested:

@@ -254,6 +254,31 @@ class TierSettings(Table):
     )
 
 
+class KedaSettings(Table):
+    """KEDA's external scaler: `tidegate daemon` answers how many replicas should run."""
+
+    port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="gRPC port; set: units are KEDA's and no tier of ours is needed; 0 picks one",
+    )
+    host: str = Field("127.0.0.1", description="address to bind; in a cluster 0.0.0.0")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain")
+    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
+    client_ca: Path | None = Field(
+        None, description="PEM; only clients with a certificate from it may ask"
+    )
+
+    @model_validator(mode="after")
+    def _closed(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key are set together")
+        if self.client_ca is not None and self.tls_cert is None:
+            raise ValueError("client_ca wants tls_cert and tls_key")
+        return self
+
+
 class PlannerSettings(Table):
     """How the tide table is made."""
 
@@ -329,6 +354,7 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="model repository: <name>/unit.toml")
     api: ApiSettings = Field(default_factory=ApiSettings)
     tier: TierSettings = Field(default_factory=TierSettings)
+    keda: KedaSettings = Field(default_factory=KedaSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)

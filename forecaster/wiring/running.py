@@ -33,6 +33,7 @@ from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import SettingError
+from forecaster.domain.ports import Actuator
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.store.leadership import Leadership
@@ -139,7 +140,7 @@ def pilot_all(
     settings: Settings,
     place: Place,
     store: Store,
-    actuator: OnnxTierActuator,
+    actuator: Actuator,
     units: Mapping[str, UnitType],
     about: Mapping[str, Any],
     sizer: BackgroundSizer,

@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from actuators.keda.pulled import PulledActuator
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
 from forecaster.capacity.belief import Belief
 from forecaster.clock import SystemClock
-from forecaster.config import Settings, load_settings
+from forecaster.config import Settings, load_settings, load_unit_type
 from forecaster.daemon.carrying import Carrying
 from forecaster.daemon.feed import DemandFeed
 from forecaster.daemon.service import Daemon
@@ -25,6 +26,7 @@ from forecaster.domain.profile import UnitType
 from forecaster.replay.sample import Sample
 from forecaster.store import Store
 from forecaster.wiring import demo
+from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     TIER_GRACE_S,
@@ -170,11 +172,28 @@ def stop_tier_alone(settings: Settings) -> int:
     return stop_tier(ensure_home(settings) / "tier", TIER_GRACE_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A daemon beside units that run already.
+
+    Attributes
+    ----------
+    url : str
+        Of API and dashboard.
+    keda : str
+        Address of the external scaler; empty where the tier is ours.
+    """
+
+    url: str
+    daemon: Daemon
+    keda: str = ""
+
+
 @contextmanager
 def attached(
     settings: Settings, on_dead: Callable[[str], None] = lambda why: None
-) -> Iterator[tuple[str, Daemon]]:
-    """Daemon and API for a tier that runs already; yields the address and the daemon.
+) -> Iterator[Attached]:
+    """Daemon and API for a tier that runs already, or for units that KEDA runs.
 
     Raises
     ------
@@ -183,20 +202,32 @@ def attached(
     """
     home = ensure_home(settings)
     with ExitStack() as stack:
-        actuator = stack.enter_context(OnnxTierActuator(control_socket(home)))
-        tier_url = actuator.stats()["url"]
+        tier = None
+        if settings.keda.port is None:
+            tier = stack.enter_context(OnnxTierActuator(control_socket(home)))
+        tier_url = tier.stats()["url"] if tier else ""
         store = stack.enter_context(open_store(settings))
-        units = unit_types(settings, home / "profiles", lambda text: None)
+        units = (
+            unit_types(settings, home / "profiles", lambda text: None)
+            if tier
+            else {
+                each.name: load_unit_type(settings.models, each.unit) for each in settings.service
+            }
+        )
+        place = Place(home, home / "profiles", SystemClock())
+        fleet = tier or pulled_fleet(settings, home, units, place.clock)
         sizer = stack.enter_context(sizing(home, store))
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
-        place = Place(home, home / "profiles", SystemClock())
         facts = {"tier_url": tier_url, "speed": 1.0, "demo": False}
         daemon, board = stack.enter_context(
-            pilot_all(settings, place, store, actuator, units, facts, sizer, on_dead)
+            pilot_all(settings, place, store, fleet, units, facts, sizer, on_dead)
         )
+        keda = ""
+        if isinstance(fleet, PulledActuator):
+            keda = stack.enter_context(serve_keda(settings, daemon, fleet))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
-        yield stack.enter_context(serve_api(settings, board, replays)), daemon
+        yield Attached(stack.enter_context(serve_api(settings, board, replays)), daemon, keda)
 
 
 def reloaded(daemon: Daemon, file: Path | None, say: Say) -> None:

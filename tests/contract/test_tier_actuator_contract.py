@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from actuators.dry_run import DryRunActuator
+from actuators.keda.pulled import PulledActuator
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
@@ -95,6 +96,10 @@ def _dry_tier() -> _Tier:
     actuator = DryRunActuator(
         clock, [CHAT, CLASSIFIER], lead_time_s=60, drain_time_s=10, max_units_total=ROOM
     )
+    return _on_paper(actuator, clock)
+
+
+def _on_paper(actuator: DryRunActuator, clock: _SteppedClock) -> _Tier:
     record = RequestRecord("", 0, CLASSIFIER, clock.now_s(), 0, 0, 0.1, 0.1, 0.1, "u", 200)
 
     def pass_time() -> None:
@@ -113,10 +118,16 @@ def dry_tier() -> _Tier:
     return _dry_tier()
 
 
-@pytest.fixture(params=["dry_run", "onnx_tier"])
+@pytest.fixture(scope="module")
+def keda_tier(tmp_path_factory: pytest.TempPathFactory) -> _Tier:
+    clock = _SteppedClock()
+    file = tmp_path_factory.mktemp("keda") / "keda.json"
+    return _on_paper(PulledActuator(clock, {CHAT: 60.0, CLASSIFIER: 60.0}, file, ROOM), clock)
+
+
+@pytest.fixture(params=["dry_tier", "keda_tier", "real_tier"])
 def tier(request: pytest.FixtureRequest) -> _Tier:
-    name = "dry_tier" if request.param == "dry_run" else "real_tier"
-    found: _Tier = request.getfixturevalue(name)
+    found: _Tier = request.getfixturevalue(request.param)
     present = len([u for u in found.actuator.observe(CLASSIFIER).units if u.state != "failed"])
     if present:
         found.drain(present)
@@ -248,9 +259,9 @@ def test_services_do_not_see_each_others_units(tier: _Tier) -> None:
     assert tier.actuator.observe(CHAT).ready == 0
 
 
-@pytest.mark.parametrize("kind", ["dry_run", "onnx_tier"])
+@pytest.mark.parametrize("kind", ["dry_tier", "real_tier"])
 def test_a_tier_out_of_reach_says_so_on_every_verb(kind: str, tmp_path: Path) -> None:
-    if kind == "dry_run":
+    if kind == "dry_tier":
         _cut_off_everywhere(_dry_tier())
         return
     with running(tmp_path / "home", services(tmp_path / "models")) as tier:
