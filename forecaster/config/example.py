@@ -9,12 +9,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from forecaster.config.settings import (
-    EventSettings,
     ServiceSettings,
     Settings,
     SloSettings,
-    WindowSettings,
 )
+from forecaster.config.times import EventSettings, WindowSettings
 
 
 def example_toml() -> str:
