@@ -60,7 +60,7 @@ def test_a_new_service_without_history_is_served_at_its_floor(home: Path) -> Non
         until(lambda: chat(found["url"])["served"]["requests"] == 1, "the request in the figures")
         seen = chat(found["url"])
         assert seen["units"] == {"ready": 1, "warming": 0, "draining": 0}
-        assert "no champion; run `tidegate retrain " in seen["note"]
+        assert "has no requests in range; ingest its request log" in seen["note"]
         assert httpx.get(f"{found['url']}/readyz").text == "no plan yet: chat\n"
         running.send(signal.SIGTERM)
         assert running.ended() == 0, running.said
