@@ -26,6 +26,8 @@ from forecaster.api.replays import Replays, replay_routes
 from forecaster.domain.errors import SettingError, TidegateError
 
 EVENT_EVERY_S = 1.0
+ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""Media types of what the dashboard loads."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -113,6 +115,11 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         """Stretches of demand that the season does not learn, and why."""
         return await read(backend.anomalies, service)
 
+    @app.get("/v1/services/{service}/champions", tags=["services"], response_class=Answer)
+    async def champions(service: str) -> Response:
+        """Versions of the service's forecaster with their scores, newest first."""
+        return await read(backend.champions, service)
+
     @app.get("/v1/services/{service}/plan", tags=["services"], response_class=Answer)
     async def plan(service: str) -> Response:
         """The tide table in force, in columns."""
@@ -181,6 +188,7 @@ def _health_routes(app: FastAPI, backend: Backend) -> None:
 
 def _dashboard(app: FastAPI) -> None:
     static = Path(str(files("forecaster.api") / "static"))
+    shipped = {path.name for path in static.iterdir() if path.suffix in ASSETS}
 
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
@@ -193,11 +201,6 @@ def _dashboard(app: FastAPI) -> None:
 
     @app.get("/static/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
-        kinds = {
-            "dashboard.js": "text/javascript",
-            "dashboard.css": "text/css",
-            "tide.svg": "image/svg+xml",
-        }
-        if name not in kinds:
+        if name not in shipped:
             return PlainTextResponse("not found\n", 404)
-        return FileResponse(static / name, media_type=kinds[name])
+        return FileResponse(static / name, media_type=ASSETS[Path(name).suffix])

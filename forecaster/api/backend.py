@@ -62,6 +62,10 @@ class Backend(Protocol):
         """What of the history is no tide, and why."""
         ...
 
+    def champions(self, name: str) -> dict[str, Any]:
+        """Versions of the forecaster, newest first."""
+        ...
+
     def plan(self, name: str) -> dict[str, Any]:
         """The tide table in force."""
         ...

@@ -9,6 +9,7 @@ import typer
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
 from forecaster.cli.output import emit, iso, make_table
 from forecaster.config import load_settings
+from forecaster.daemon.versions import version_to_dict
 from forecaster.store import ModelRow
 from forecaster.wiring.stores import open_store
 
@@ -51,19 +52,8 @@ def rollback_command(
 
 def as_dict(row: ModelRow) -> dict[str, Any]:
     """What JSON says."""
-    score = row.scores.get("champion", {})
-    return {
-        "version": row.model_id,
-        "created": iso(row.created_s),
-        "champion": row.champion,
-        "live": row.live,
-        "wape": score.get("wape"),
-        "pinball": score.get("pinball"),
-        "cost": score.get("cost"),
-        "naive_wape": row.scores.get("naive", {}).get("wape"),
-        "log_sample": row.log_sample,
-        "verdict": row.verdict,
-    }
+    found = version_to_dict(row)
+    return {"version": found.pop("version"), "created": iso(found.pop("created_s")), **found}
 
 
 def _table(found: list[ModelRow]) -> Any:

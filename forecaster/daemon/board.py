@@ -19,6 +19,7 @@ from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.verified import accuracy_to_dict, verified
+from forecaster.daemon.versions import version_to_dict
 from forecaster.domain.errors import DataError, ModelError, SettingError
 from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
@@ -137,6 +138,12 @@ class Board:
         retrain = pilot.settings.retrain
         found = labels(self.store, pilot.service, retrain, pilot.unit.profile)
         return anomalies_to_dict(name, found.anomalies)
+
+    def champions(self, name: str) -> dict[str, Any]:
+        """Versions of the forecaster, newest first."""
+        self._pilot(name)
+        found = [version_to_dict(row) for row in self.store.models(name)]
+        return {"service": name, "champions": found}
 
     def plan(self, name: str) -> dict[str, Any]:
         """The tide table in force, in columns."""

@@ -11,7 +11,7 @@ from forecaster.daemon.notifier import alert_dict
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError
 from forecaster.domain.ports import Clock
-from forecaster.planning.ledger import lives
+from forecaster.planning.ledger import Life, lives
 from forecaster.planning.report import report
 from forecaster.planning.statement import account_dict, to_csv, to_dict
 from forecaster.store import Store
@@ -71,19 +71,7 @@ class Desk:
             "service": service,
             "from_s": begin_s,
             "to_s": end_s,
-            "units": [
-                {
-                    "unit_id": life.unit_id,
-                    "born_s": life.born_s,
-                    "ended_s": life.ended_s if math.isfinite(life.ended_s) else None,
-                    "stays": [
-                        [stay.state, max(stay.from_s, begin_s), min(stay.to_s, end_s)]
-                        for stay in life.stays
-                        if stay.to_s > begin_s and stay.from_s < end_s
-                    ],
-                }
-                for life in units
-            ],
+            "units": [_life_dict(life, begin_s, end_s) for life in units],
         }
 
     def report(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
@@ -108,3 +96,16 @@ class Desk:
         if not begin_s < end_s:
             raise SettingError("from_s", begin_s, f"before {end_s:.0f}", "ask for an earlier one")
         return begin_s, end_s
+
+
+def _life_dict(life: Life, begin_s: float, end_s: float) -> dict[str, Any]:
+    stays = [stay for stay in life.stays if stay.to_s > begin_s and stay.from_s < end_s]
+    return {
+        "unit_id": life.unit_id,
+        "born_s": life.born_s,
+        "ended_s": life.ended_s if math.isfinite(life.ended_s) else None,
+        "stays": [[stay.state, max(stay.from_s, begin_s), min(stay.to_s, end_s)] for stay in stays],
+        "reasons": [stay.reason for stay in stays],
+        "ending": life.ending,
+        "ending_reason": life.ending_reason,
+    }

@@ -19,12 +19,13 @@ GROUPS = ("ready", "warming", "draining")
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One unit in one of `STATES` from `from_s` to `to_s`."""
+    """One unit in one of `STATES` from `from_s` to `to_s`, and why it came there."""
 
     unit_id: str
     state: str
     from_s: float
     to_s: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,14 @@ class Life:
     ----------
     stays : tuple of Stay
         Without gaps, in order; the last one of a unit that lives is open: it ends at infinity.
+    ending, ending_reason : str
+        ``gone`` or ``failed``, and why; empty while the unit lives.
     """
 
     unit_id: str
     stays: tuple[Stay, ...]
+    ending: str = ""
+    ending_reason: str = ""
 
     @property
     def born_s(self) -> float:
@@ -79,13 +84,17 @@ def lives(events: Sequence[UnitEvent]) -> list[Life]:
         ends = [*(event.at_s for event in own), np.inf]
         states = [own[0].before, *(event.after for event in own)]
         begins = [own[0].at_s - own[0].seconds, *ends[:-1]]
+        reasons = [own[0].reason, *(event.reason for event in own)]
         stays = tuple(
-            Stay(unit_id, name, begin, float(end))
-            for state, begin, end in zip(states, begins, ends, strict=True)
+            Stay(unit_id, name, begin, float(end), reason)
+            for state, begin, end, reason in zip(states, begins, ends, reasons, strict=True)
             if (name := paid_state(state)) is not None
         )
         if stays:
-            found.append(Life(unit_id, stays))
+            last = own[-1]
+            ended = paid_state(last.after) is None
+            ending = (last.after.value, last.reason) if ended else ("", "")
+            found.append(Life(unit_id, stays, *ending))
     return sorted(found, key=lambda life: (life.born_s, life.unit_id))
 
 

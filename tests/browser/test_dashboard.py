@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.watched import contrast, luminance, opened
+
 pytestmark = pytest.mark.browser
 NUMBER = re.compile(r"\d")
-WITHIN_MS = 60_000
-expect.set_options(timeout=WITHIN_MS)  # a busy machine fills a card late; only "never" is a failure
-
-
-@contextmanager
-def opened(browser: Browser, url: str, path: str = "/", **screen: object) -> Iterator[Page]:
-    """A page that must stay without complaint and must ask nobody but the daemon."""
-    complaints: list[str] = []
-    context = browser.new_context(**screen)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.set_default_timeout(WITHIN_MS)
-    page.on("console", lambda said: complaints.append(said.text) if said.type in BAD else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url) else None)
-    page.on(
-        "response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 400 else None
-    )
-
-    def foreign(address: str) -> bool:
-        return not address.startswith((url + "/", "data:", "blob:"))
-
-    page.goto(url + path, wait_until="load")
-    expect(page.locator("#chart .main-svg").first).to_be_visible()
-    yield page
-    context.close()
-    assert complaints == []
-
-
-BAD = {"error", "warning"}
 
 
 @pytest.fixture
@@ -187,14 +159,24 @@ def test_a_service_that_does_not_exist_shows_the_first(browser: Browser, dashboa
         assert page.locator("img[src='x']").count() == 0
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance of ``rgb(r, g, b)`` (WCAG 2)."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def visit(page: Page, name: str) -> None:
+    """Follow a link of the navigation."""
+    page.locator(f"#pages a[href='#{name}']").click()
+    expect(page.locator(f"#{name}-page")).to_be_visible()
+    expect(page.locator("main > .page:visible")).to_have_count(1)
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio (WCAG 2): 21 = black on white."""
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
+def test_the_overview_lists_every_service_and_leads_to_it(page: Page, dashboard: str) -> None:
+    visit(page, "overview")
+    expect(page).to_have_title("Overview – Tidegate")
+    names = [s["name"] for s in httpx.get(f"{dashboard}/v1/services").json()["services"]]
+    links = page.locator("#service-table tbody th a")
+    expect(links).to_have_text(names)
+    expect(page.locator("#month-paid")).to_have_text(NUMBER)
+    expect(page.locator("#alert-count")).to_have_text(NUMBER)
+    links.nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#service-name")).to_have_text(names[1])
+    expect(page.locator("#chart .main-svg").first).to_be_visible()
+    assert page.url.endswith(f"?service={names[1]}#service")
+    page.locator("#services button").first.click()

@@ -28,6 +28,7 @@ ROUTES = {
     "/v1/services", "/v1/services/{service}", "/v1/services/{service}/forecast",
     "/v1/services/{service}/accuracy", "/v1/services/{service}/anomalies",
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
+    "/v1/services/{service}/champions",
     "/v1/services/{service}/explain", "/v1/services/{service}/decisions",
     "/v1/services/{service}/ledger", "/v1/services/{service}/statement", "/v1/money", "/v1/alerts",
     "/v1/services/{service}/lives", "/v1/services/{service}/report",

@@ -295,6 +295,8 @@ def test_ledger_adds_up_and_counts_agree() -> None:
     counts = counts_at(events, np.array([5.0, 53.0, 75.0, 90.0]))
     assert counts == {"ready": [0, 1, 0, 0], "warming": [1, 1, 0, 0], "draining": [0, 0, 1, 0]}
     assert lead_times_s(events) == [10]
+    assert [unit.ending for unit in lives(events)] == ["gone", "failed"]
+    assert [unit.ending for unit in lives(events[:4])] == [""]
 
 
 def test_lead_is_the_measured_p90() -> None:

@@ -1,0 +1,52 @@
+"""A page that is watched: what it complains of, whom it asks, and whether it can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, expect
+
+WITHIN_MS = 60_000
+BAD = {"error", "warning"}
+expect.set_options(timeout=WITHIN_MS)  # a busy machine fills a card late; only "never" is a failure
+
+
+@contextmanager
+def opened(
+    browser: Browser, url: str, path: str = "/", shows: str = "#chart .main-svg", **screen: object
+) -> Iterator[Page]:
+    """A page that must stay without complaint and must ask nobody but the daemon."""
+    complaints: list[str] = []
+    context = browser.new_context(**screen)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(WITHIN_MS)
+    page.on("console", lambda said: complaints.append(said.text) if said.type in BAD else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url) else None)
+    page.on(
+        "response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 400 else None
+    )
+
+    def foreign(address: str) -> bool:
+        return not address.startswith((url + "/", "data:", "blob:"))
+
+    page.goto(url + path, wait_until="load")
+    expect(page.locator(shows).first).to_be_visible()
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``rgb(r, g, b)`` (WCAG 2)."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio (WCAG 2): 21 = black on white."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
