@@ -38,6 +38,8 @@ def accuracy_command(
 
 
 def _table(service: str, found: Accuracy) -> Any:
+    if not found.leads:
+        return f"{service}: no forecast is verified yet, {found.pending} wait for what comes; the daemon keeps them"
     levels = [
         level for level, _ in (found.leads[0].coverage if found.leads else ()) if level in SHOWN
     ]

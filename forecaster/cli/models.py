@@ -66,4 +66,4 @@ def _table(found: list[ModelRow]) -> Any:
         for each in map(as_dict, found)
     ]  # fmt: skip
     columns = ("version", "created (UTC)", "champion", "", "WAPE", "naive WAPE", "cost", "verdict")
-    return make_table(f"{len(found)} versions", columns, rows)
+    return make_table("versions of the model", columns, rows)

@@ -108,7 +108,10 @@ def _table(found: dict[str, Any]) -> Any:
         f" {slo['requests']} requests, {percent(slo['attainment'], 3)} inside the SLO,"
         f" {percent(slo['error_budget_left_share'], 0)} of the error budget left"
     )
-    return make_table(title, COLUMNS, list(plain_rows([*found["days"], found])))
+    lived = [day for day in found["days"] if day["billed_s"] or day["slo"]["requests"]]
+    if not lived:
+        return f"{found['service']}: no unit ran and no request was answered in this time"
+    return make_table(title, COLUMNS, list(plain_rows([*lived, found])))
 
 
 def _report_table(found: dict[str, Any]) -> Any:
