@@ -11,7 +11,7 @@ function drawChart(id, traces, layout) {
   Plotly.react(id, traces, {
     margin: { l: 48, r: 44, t: 8, b: 32 }, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: shade("dim"), size: 12 }, hoverlabel: { namelength: -1 },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, ...layout, ...axes,
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" }, ...layout, ...axes,
   }, { displayModeBar: false, responsive: true });
 }
 
