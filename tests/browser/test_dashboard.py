@@ -9,10 +9,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.watched import contrast, luminance, opened
+from tests.browser.watched import contrast, luminance, opened, serious, unnamed
 
 pytestmark = pytest.mark.browser
 NUMBER = re.compile(r"\d")
+PAGES = ("overview", "service", "fleet", "money", "quality")
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_the_chart_shows_load_units_and_plan(page: Page) -> None:
     )
     assert drawn > 20
     rows = page.locator("#table tbody tr")
-    page.locator("summary").click()
+    page.locator("#service-page summary").click()
     assert rows.count() >= 3
 
 
@@ -148,7 +149,7 @@ def test_both_colour_schemes_can_be_read(browser: Browser, dashboard: str, schem
 def test_a_telephone_needs_no_sideways_scroll(browser: Browser, dashboard: str) -> None:
     with opened(browser, dashboard, viewport={"width": 390, "height": 844}) as page:
         expect(page.locator("#units")).to_have_text(NUMBER)
-        page.locator("summary").click()
+        page.locator("#service-page summary").click()
         wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= seen == 390
 
@@ -180,3 +181,97 @@ def test_the_overview_lists_every_service_and_leads_to_it(page: Page, dashboard:
     expect(page.locator("#chart .main-svg").first).to_be_visible()
     assert page.url.endswith(f"?service={names[1]}#service")
     page.locator("#services button").first.click()
+
+
+def test_the_fleet_page_draws_every_life_with_its_reasons(page: Page, dashboard: str) -> None:
+    visit(page, "fleet")
+    expect(page.locator("#fleet-chart .bars path")).not_to_have_count(0)
+    said = httpx.get(f"{dashboard}/v1/services/chat/lives", timeout=20.0).json()["units"]
+    page.wait_for_function(f"found?.units?.length >= {len(said)}")
+    traces = page.evaluate("document.getElementById('fleet-chart').data.map((t) => [t.name, t.y])")
+    assert [name for name, _ in traces] == ["ordered", "warming", "ready", "draining", "failed"]
+    assert {unit["unit_id"] for unit in said} <= {unit for _, units in traces for unit in units}
+    reasons = page.evaluate("document.getElementById('fleet-chart').data[2].customdata")
+    assert all(len(reason) > 1 for _, _, reason in reasons)
+    page.locator("#fleet-page summary").click()
+    expect(page.locator("#fleet-table tbody tr")).not_to_have_count(0)
+    expect(page.locator("#fleet-table tbody tr").last).to_contain_text("pre-warm")
+
+
+def test_the_money_page_shows_days_beside_rivals_and_leads_to_the_statement(
+    page: Page, dashboard: str
+) -> None:
+    visit(page, "money")
+    expect(page.locator("#hours-chart .bars path").first).to_be_visible()
+    expect(page.locator("#paid")).to_have_text(NUMBER)
+    page.wait_for_function("found?.rivals?.['static-peak'] !== undefined")  # an hour is judged late
+    expect(page.locator("#saved-static-peak")).to_have_text(NUMBER)
+    expect(page.locator("#rival-table tbody th")).to_have_text(
+        ["static-peak", "hpa", "seasonal-naive"]
+    )
+    names = page.evaluate("document.getElementById('price-chart').data.map((t) => t.name)")
+    assert names == ["fleet", "static-peak", "hpa", "seasonal-naive"]
+    shown, billed_s = page.evaluate(
+        """[document.getElementById('hours-chart').data.filter((t) => t.type === 'bar')
+              .flatMap((t) => t.y).reduce((a, b) => a + b), found.billed_s]"""
+    )
+    assert shown == pytest.approx(billed_s / 3600)
+    for paper, begins in (("csv", "service,day,unit"), ("html", "<!doctype html>")):
+        link = page.locator(f"#statement-{paper}").get_attribute("href")
+        assert httpx.get(f"{dashboard}{link}", timeout=20.0).text.startswith(begins)
+    page.locator("#month").fill("2026-01")
+    expect(page.locator("#statement-csv")).to_have_attribute("href", re.compile("month=2026-01$"))
+
+
+def test_the_quality_page_shows_what_the_forecasts_were_worth(page: Page, dashboard: str) -> None:
+    visit(page, "quality")
+    page.wait_for_function("found?.accuracy?.leads.length > 0")
+    expect(page.locator("#champion")).to_have_text(re.compile(r"\w"))
+    expect(page.locator("#drift")).to_have_text(re.compile("drift"))
+    leads = page.evaluate("found.accuracy.leads.length")
+    expect(page.locator("#lead-table tbody th")).to_have_count(leads)
+    coverage = page.evaluate("document.getElementById('coverage-chart').data.map((t) => t.x)")
+    assert len(coverage) == leads + 1
+    assert coverage[0] == [0, 1]
+    assert all(level == sorted(level) for level in coverage)
+    versions = httpx.get(f"{dashboard}/v1/services/chat/champions", timeout=20.0).json()
+    live = [each["champion"] for each in versions["champions"] if each["live"]]
+    expect(page.locator("#champion")).to_have_text(live[0])
+    expect(page.locator("#anomaly-count")).to_have_text(NUMBER)
+
+
+def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.locator("#language").select_option("zh-CN")
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.locator("#pages a[href='#money']")).to_have_text("费用")
+    expect(page.locator("#units-detail")).to_have_text(re.compile(r"需要 \d+，保持 \d+"))
+    expect(page.locator("#services")).to_have_attribute("aria-label", "服务")
+    page.reload()
+    expect(page.locator("#pages a[href='#fleet']")).to_have_text("机群")
+    expect(page.locator("#units-detail")).to_have_text(re.compile("需要"))
+    page.locator("#language").select_option("en")
+    expect(page.locator("#pages a[href='#fleet']")).to_have_text("Fleet")
+    expect(page.locator("#freeze")).to_have_attribute("title", re.compile("^stop every order"))
+
+
+def test_every_page_can_be_heard_and_fits_a_telephone(
+    browser: Browser, dashboard: str, axe: str
+) -> None:
+    """Our own checks of structure always; axe-core's where a registry has it."""
+    faults: dict[str, object] = {}
+    for scheme in ("light", "dark"):
+        telephone = {"width": 390, "height": 844}
+        with opened(browser, dashboard, viewport=telephone, color_scheme=scheme) as page:
+            if axe:
+                page.evaluate(axe)
+            for name in PAGES:
+                visit(page, name)
+                page.wait_for_function("found !== null")
+                wide, seen = page.evaluate(
+                    "[document.documentElement.scrollWidth, window.innerWidth]"
+                )
+                found = [*unnamed(page), *(serious(page) if axe else [])]
+                if found or wide > seen:
+                    faults[f"{name}, {scheme}"] = (found, wide)
+    assert faults == {}

@@ -36,7 +36,7 @@ def opened(
     expect(page.locator(shows).first).to_be_visible()
     yield page
     context.close()
-    assert complaints == []
+    assert complaints == [], complaints
 
 
 def luminance(colour: str) -> float:
@@ -50,3 +50,39 @@ def contrast(one: str, other: str) -> float:
     """Contrast ratio (WCAG 2): 21 = black on white."""
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def unnamed(page: Page) -> list[str]:
+    """Controls in view that a screen reader could not name, and other faults of structure."""
+    found: list[str] = page.evaluate(STRUCTURE)
+    return found
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core, loaded before, calls serious or worse."""
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['id']}: {node['html'][:120]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+STRUCTURE = """() => {
+  const seen = (each) => each.checkVisibility(), faults = [];
+  const named = (each) => (each.getAttribute('aria-label') || each.textContent.trim()
+    || [...(each.labels ?? [])].map((label) => label.textContent.trim()).join(''));
+  for (const each of document.querySelectorAll('a, button, summary, [role=img]'))
+    if (seen(each) && !named(each)) faults.push('no name: ' + each.outerHTML.slice(0, 120));
+  for (const each of document.querySelectorAll('select, input'))
+    if (seen(each) && !each.getAttribute('aria-label') && ![...each.labels].some((l) => l.textContent.trim()))
+      faults.push('no label: ' + each.outerHTML.slice(0, 120));
+  for (const [what, times] of [['h1', 1], ['main', 1], ['body > header', 1], ['body > footer', 1], ['nav[aria-label]', 2]])
+    if (document.querySelectorAll(what).length !== times) faults.push(`not ${times}: ${what}`);
+  const levels = [...document.querySelectorAll('h1, h2, h3')].filter(seen).map((each) => Number(each.tagName[1]));
+  if (levels.some((level, i) => level > (levels[i - 1] ?? 0) + 1)) faults.push('headings skip: ' + levels);
+  for (const each of document.querySelectorAll('thead th')) if (each.scope !== 'col') faults.push('no scope: ' + each.textContent);
+  if (document.querySelectorAll('[id]').length !== new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size) faults.push('an id twice');
+  return faults;
+}"""
