@@ -113,7 +113,7 @@ def test_services_are_switched_with_the_keyboard_alone(page: Page) -> None:
     expect(first).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#slo-detail")).to_have_text(re.compile(r"latency p99 .* of 250 ms"))
     assert page.url.endswith("?service=classify")
-    page.wait_for_function("tide.service === 'classify'")
+    page.wait_for_function("tide?.service === 'classify'")
     expect(second).to_be_focused()
     page.reload()
     expect(page.locator("#services button").nth(1)).to_have_attribute("aria-pressed", "true")
