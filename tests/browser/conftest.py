@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -38,11 +39,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str]:
-    """Address of a running demo, every service with a ready unit."""
+    """Address of a running demo, every service with a plan and a ready unit."""
     home = open_folder()
     with Tidegate(home, *DEMO, "--format", "json") as running:
         url = running.document()["url"]
         until(ready(url), "a ready unit of every service", 60.0)
+        until(
+            lambda: httpx.get(f"{url}/readyz").status_code == 200, "a plan of every service", 180.0
+        )
         yield url
         running.process.terminate()
         assert running.ended() == 0, running.said

@@ -240,8 +240,7 @@ def test_from_a_log_to_keda_and_over_a_kill_without_a_jump(home: Path) -> None:
             told = until(lambda: answered(Keda(channel)), "a number for KEDA", 120.0)
             assert told > 3
             assert Keda(channel).active("chat")
-            units = httpx.get(f"{found['url']}/v1/services/chat", timeout=20.0).json()["units"]
-            assert told == units["ready"] + units["warming"]
+            until(lambda: shown(found["url"]) == answered(Keda(channel)), "the same number shown")
         first.send(signal.SIGKILL)
         first.process.wait(20.0)
     with daemon(home) as second:
@@ -264,6 +263,11 @@ def test_the_settings_on_the_page_load(tmp_path: Path) -> None:
     file = tmp_path / "tidegate.toml"
     file.write_text(page.split("```toml\n")[1].split("```")[0])
     assert load_settings(file).keda.port == 6000
+
+
+def shown(url: str) -> int:
+    units = httpx.get(f"{url}/v1/services/chat", timeout=20.0).json()["units"]
+    return int(units["ready"]) + int(units["warming"])
 
 
 def answered(keda: Keda) -> float | None:

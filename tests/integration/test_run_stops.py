@@ -54,7 +54,10 @@ def test_a_stop_before_anything_began_leaves_nothing(open_folder: Callable[[], P
         with Tidegate(place, *DEMO) as running:
             running.send(number)
             status = running.ended()
-            assert status in {0, 130, -signal.SIGTERM, -signal.SIGINT}, running.said
+            unborn = (
+                "Python runtime state: " in running.said
+            )  # the interpreter itself was not up yet
+            assert unborn or status in {0, 130, -signal.SIGTERM, -signal.SIGINT}, running.said
         nothing_left(place)
 
 
