@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
 
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest, Step
@@ -162,6 +161,8 @@ def fit_step_time(
     float64[6]
         alpha, beta, kappa, delta, gamma, gamma2, none negative: the least relative squared error.
     """
+    from scipy.optimize import nnls  # takes half a second to load, and profiles are kept
+
     weighted = _design(cells) / seconds[:, None]
     # Columns of like size keep the solver's active set honest.
     scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)

@@ -8,7 +8,6 @@ the mean-based planner divide by a target per unit, as they do in the field.
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import lfilter
 
 from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.replay.scene import FINE_S, SLOT_S, TICK_S, Sight
@@ -44,6 +43,8 @@ def smoothed_load(scene: Sight, half_life_s: float) -> FloatArray:
     if half_life_s <= 0:
         known = _known_slots(scene)
         return np.asarray(_filled(scene)[known])
+    from scipy.signal import lfilter  # takes a second to load, and the daemon plays other rules
+
     gain = 1 - 0.5 ** (TICK_S / half_life_s)
     minutes = scene.loads.minute_erl[: scene.first + scene.ticks]
     start = minutes[0] if minutes.size else 0.0
