@@ -26,7 +26,9 @@ _LOADING_STATES = (UnitState.STARTING, UnitState.LOADING, UnitState.WARMING, Uni
 
 
 @dataclass(slots=True)
-class _Unit:
+class PaperUnit:
+    """A unit, its place in the order of orders, and when it changes by itself."""
+
     view: UnitView
     order: int
     due_s: float
@@ -73,9 +75,10 @@ class DryRunActuator:
         self._drain_time_s = drain_time_s
         self._max_units_total = max_units_total
         self._tier = uuid.uuid4().hex
-        self._units: dict[str, _Unit] = {}
+        self._units: dict[str, PaperUnit] = {}
         self._ordered = 0
         self._events: list[UnitEvent] = []
+        self._dropped = 0  # events numbered up to this are not kept any more
         self._requests: list[RequestRecord] = []
         self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._fence = Fence()
@@ -157,7 +160,8 @@ class DryRunActuator:
     def events_after(self, seq: int, limit: int = 1000) -> Sequence[UnitEvent]:
         """Return unit events numbered above `seq`, in order."""
         self._reach()
-        return self._events[seq : seq + limit]
+        begin = max(seq - self._dropped, 0)
+        return self._events[begin : begin + limit]
 
     def requests_after(self, seq: int, limit: int = 10000) -> Sequence[RequestRecord]:
         """Return the requests that were pushed, numbered above `seq`, in order."""
@@ -168,14 +172,6 @@ class DryRunActuator:
         """Log a request as if it had been served; it gets this tier's next number."""
         seq = len(self._requests) + 1
         self._requests.append(replace(record, tier=self._tier, seq=seq))
-
-    def stand(self, service: str, units: int) -> None:
-        """Let `units` units be there, ready, as if ordered long ago."""
-        lead_time_s, self._lead_time_s = self._lead_time_s, 0.0
-        for _ in range(units):
-            self._order(service, "stood already")
-        self._reach(service)
-        self._lead_time_s = lead_time_s
 
     def fail_unit(self, unit_id: str, reason: str) -> None:
         """Make a live unit fail now."""
@@ -193,7 +189,7 @@ class DryRunActuator:
             if unit.due_s <= now_s:
                 self._arrive(unit)
 
-    def _arrive(self, unit: _Unit) -> None:
+    def _arrive(self, unit: PaperUnit) -> None:
         """Take the edges that are due, at the moment when they were due."""
         if unit.view.state is UnitState.DRAINING:
             self._move(unit, UnitState.GONE, unit.due_s)
@@ -205,6 +201,11 @@ class DryRunActuator:
         for state in _LOADING_STATES[1:]:
             self._move(unit, state, unit.due_s)
 
+    def _lead_s(self, service: str) -> float:
+        """From an order to ready, clock seconds."""
+        del service  # one lead for all of them
+        return self._lead_time_s
+
     def _order(self, service: str, reason: str) -> str:
         self._ordered += 1
         unit_id = f"{service}-{self._tier[:6]}-{self._ordered}"
@@ -212,12 +213,12 @@ class DryRunActuator:
         if self.fail_next:
             reason, self.fail_next = f"will fail: {self.fail_next}", ""
         view = UnitView(unit_id, service, UnitState.COLD, now_s, now_s, reason=reason)
-        unit = _Unit(view, self._ordered, now_s + self._lead_time_s)
+        unit = PaperUnit(view, self._ordered, now_s + self._lead_s(service))
         self._units[unit_id] = unit
         self._move(unit, UnitState.STARTING, now_s)
         return unit_id
 
-    def _drain(self, unit: _Unit, reason: str) -> None:
+    def _drain(self, unit: PaperUnit, reason: str) -> None:
         now_s = self._clock.now_s()
         warming = unit.view.state in WARMING_STATES
         self._move(unit, UnitState.DRAINING, now_s, reason)
@@ -225,7 +226,7 @@ class DryRunActuator:
         if unit.due_s <= now_s:
             self._arrive(unit)
 
-    def _move(self, unit: _Unit, after: UnitState, at_s: float, reason: str = "") -> None:
+    def _move(self, unit: PaperUnit, after: UnitState, at_s: float, reason: str = "") -> None:
         view = unit.view
         advance(view.unit_id, view.state, after)
         lead_time_s = at_s - view.ordered_s if after is UnitState.READY else view.lead_time_s
@@ -242,7 +243,7 @@ class DryRunActuator:
         self._events.append(
             UnitEvent(
                 tier=self._tier,
-                seq=len(self._events) + 1,
+                seq=self._dropped + len(self._events) + 1,
                 unit_id=view.unit_id,
                 service=view.service,
                 at_s=at_s,
@@ -257,7 +258,7 @@ class DryRunActuator:
             del self._units[view.unit_id]
 
 
-def _newest(unit: _Unit) -> int:
+def _newest(unit: PaperUnit) -> int:
     return -unit.order
 
 

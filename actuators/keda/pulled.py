@@ -1,11 +1,13 @@
 """A fleet that somebody else builds: we say how many units should run, KEDA makes it so.
 
 Nothing is heard of single units: one that was ordered counts as warming for one lead time and as ready
-after it. The numbers wanted are kept on disk, so that a restart goes on where it was.
+after it. The fleet and its numbering are kept on disk, so that a restart goes on where it was: no unit
+is counted twice, and none is thought to have started at once.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,10 +15,14 @@ from pathlib import Path
 
 import orjson
 
-from actuators.dry_run import DryRunActuator
+from actuators.dry_run import DryRunActuator, PaperUnit
 from forecaster.domain.errors import ActuatorUnavailableError
+from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.ports import Clock
-from forecaster.domain.units import Fleet, UnitEvent
+from forecaster.domain.units import Fleet, UnitEvent, UnitView
+
+KEPT = 1000
+"""Events that stay to be read again, as in a tier's ring."""
 
 
 class PulledActuator(DryRunActuator):
@@ -29,7 +35,7 @@ class PulledActuator(DryRunActuator):
     leads_s : mapping of str to float
         Lead time of a unit of each service, clock seconds.
     file : Path
-        Where the numbers are kept; its folder exists.
+        Where the fleet is kept; its folder exists.
     max_units_total : int
         Units that may be wanted at once.
     """
@@ -40,11 +46,9 @@ class PulledActuator(DryRunActuator):
         super().__init__(clock, tuple(leads_s), max_units_total=max_units_total)
         self._leads_s = dict(leads_s)
         self._file = file
+        self._known: set[str] = set()
         self._turn = threading.RLock()  # KEDA asks from threads of its own
-        kept = _read(file)
-        self._known = set(kept) & set(leads_s)
-        for service in sorted(self._known):
-            self.stand(service, kept[service])
+        self._recall()
 
     def wanted(self, service: str) -> int:
         """Units that should run now: ordered and not given back.
@@ -68,19 +72,14 @@ class PulledActuator(DryRunActuator):
         with self._turn:
             return super().observe(service)
 
-    def events_after(self, seq: int, limit: int = 1000) -> Sequence[UnitEvent]:
-        """Unit events numbered above `seq`, as they are taken to have happened."""
-        with self._turn:
-            return super().events_after(seq, limit)
-
     def prewarm(
         self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
     ) -> tuple[str, ...]:
         """Want `units` more."""
         with self._turn:
-            self._lead_time_s = self._leads_s.get(service, 0.0)
             ids = super().prewarm(service, units, reason=reason, order_key=order_key, fence=fence)
-            self._keep(service)
+            self._known.add(service)
+            self._keep()
             return ids
 
     def drain(
@@ -89,23 +88,40 @@ class PulledActuator(DryRunActuator):
         """Want `units` fewer; which of them end is KEDA's and Kubernetes' affair."""
         with self._turn:
             ids = super().drain(service, units, reason=reason, order_key=order_key, fence=fence)
-            self._keep(service)
+            self._keep()
             return ids
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Want one fewer."""
         with self._turn:
             super().drain_unit(unit_id, reason=reason)
-            for service in sorted(self._known):
-                self._keep(service)
+            self._keep()
 
-    def _keep(self, service: str) -> None:
-        """Write the numbers down, whole or not at all."""
-        self._known.add(service)
-        numbers = {name: self.wanted(name) for name in sorted(self._known)}
+    def events_after(self, seq: int, limit: int = 1000) -> Sequence[UnitEvent]:
+        """Unit events numbered above `seq`; who asks has those up to it, and old ones are forgotten."""
+        with self._turn:
+            found = list(super().events_after(seq, limit))
+            had = min(max(seq - KEPT - self._dropped, 0), len(self._events))
+            del self._events[:had]
+            self._dropped += had
+            return found
+
+    def _lead_s(self, service: str) -> float:
+        return self._leads_s[service]
+
+    def _keep(self) -> None:
+        """Write the fleet down, whole or not at all; what time alone brings about follows from it."""
+        state = {
+            "tier": self._tier,
+            "ordered": self._ordered,
+            "dropped": self._dropped,
+            "known": sorted(self._known),
+            "events": self._events,
+            "units": list(self._units.values()),
+        }
         fresh = self._file.with_suffix(f".{os.getpid()}.new")
         try:
-            fresh.write_bytes(orjson.dumps(numbers))
+            fresh.write_bytes(orjson.dumps(state))
             fresh.replace(self._file)
         except OSError as error:
             raise ActuatorUnavailableError(
@@ -113,11 +129,30 @@ class PulledActuator(DryRunActuator):
                 "the order stands until a restart; free the disk",
             ) from error
 
+    def _recall(self) -> None:
+        """Go on with the fleet that was kept; with none where the file is absent or broken."""
+        try:
+            state = orjson.loads(self._file.read_bytes())
+            events = [_event(each) for each in state["events"]]
+            units = {each["view"]["unit_id"]: _unit(each) for each in state["units"]}
+            tier, ordered, dropped = state["tier"], int(state["ordered"]), int(state["dropped"])
+            known = set(state["known"]) & set(self._leads_s)
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        self._tier, self._ordered, self._dropped = tier, ordered, dropped
+        self._events, self._units, self._known = events, units, known
 
-def _read(file: Path) -> dict[str, int]:
-    """The numbers kept; none from a file that is absent or broken: then nothing is known."""
-    try:
-        found = orjson.loads(file.read_bytes())
-        return {str(name): max(int(units), 0) for name, units in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+
+def _unit(kept: dict[str, object]) -> PaperUnit:
+    view = dict(kept["view"])  # type: ignore[call-overload]  # JSON
+    due_s = kept["due_s"]
+    return PaperUnit(
+        UnitView(**view | {"state": UnitState(view["state"])}),
+        int(str(kept["order"])),
+        math.inf if due_s is None else float(str(due_s)),  # JSON has no infinity
+    )
+
+
+def _event(kept: dict[str, object]) -> UnitEvent:
+    states = {key: UnitState(str(kept[key])) for key in ("before", "after")}
+    return UnitEvent(**kept | states)  # type: ignore[arg-type]  # JSON

@@ -22,6 +22,7 @@ from actuators.keda.pulled import PulledActuator
 from actuators.keda.scaler import ExternalScaler, Tls, metric_name
 from forecaster.config import load_settings
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, SettingError
+from forecaster.planning.leads import lead_times_s
 from tests.integration.run_helpers import Tidegate
 from tests.integration.tier_helpers import until
 
@@ -167,7 +168,10 @@ def test_tls_lets_in_only_whom_the_authority_vouches_for(tmp_path: Path) -> None
 
 def test_the_numbers_outlive_the_process(tmp_path: Path) -> None:
     class Clock:
-        speed, now = 1.0, 1.7e9
+        speed = 1.0
+
+        def __init__(self) -> None:
+            self.now = 1.7e9
 
         def now_s(self) -> float:
             return self.now
@@ -179,8 +183,19 @@ def test_the_numbers_outlive_the_process(tmp_path: Path) -> None:
     fleet.prewarm("chat", 5, reason="tide", order_key="1")
     fleet.drain("chat", 2, reason="ebb", order_key="2")
     assert fleet.wanted("chat") == 3
-    again = PulledActuator(Clock(), {"chat": 60.0, "new": 60.0}, file, 100)
-    assert (again.wanted("chat"), again.observe("chat").ready) == (3, 3)
+    clock = Clock()
+    clock.now += 30.0
+    again = PulledActuator(clock, {"chat": 60.0, "new": 60.0}, file, 100)
+    assert (again.wanted("chat"), again.observe("chat").warming) == (3, 3)
+    assert again.tier == fleet.tier  # the same units go on: the ledger counts none of them twice
+    clock.now += 30.0
+    assert again.observe("chat").ready == 3
+    events = again.events_after(0)
+    assert [each.seq for each in events] == list(range(1, len(events) + 1))
+    assert lead_times_s(events) == [60.0] * 3
+    assert not again.events_after(events[-1].seq)
+    again.drain("chat", 1, reason="ebb", order_key="3")
+    assert again.events_after(events[-1].seq)[0].seq == events[-1].seq + 1
     with pytest.raises(ActuatorUnavailableError, match="nothing was ordered"):
         again.wanted("new")
     file.write_text("{torn")
