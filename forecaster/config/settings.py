@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Annotated, Self
-from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.config.alerts import AlertsSettings
-from forecaster.config.table import Seconds, Table
+from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
 from forecaster.domain.service import CalendarSpec, Limits, Mode, Service, Slo
 from forecaster.seasonal.names import MEMBER_NAMES
@@ -47,7 +46,7 @@ class ServiceSettings(Table):
     min_units: int = Field(1, ge=0, le=4096, description="never fewer ready units")
     max_units: int = Field(8, ge=1, le=4096, description="never more units")
     step_units: int = Field(1, ge=1, le=64, description="units are bought in multiples of this")
-    timezone: str = Field("UTC", description="IANA time zone of the service's users")
+    timezone: TimeZone = Field("UTC", description="IANA time zone of the service's users")
     country: str = Field("", description="ISO 3166 code whose public holidays matter; empty = none")
     event: tuple[EventSettings, ...] = Field(
         (), description="[[service.event]]: name, start, end, before_s, after_s, factor, every"
@@ -88,13 +87,6 @@ class ServiceSettings(Table):
                 )
         return self
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError("no IANA time zone, write it as in Europe/Berlin")
-        return name
-
     @field_validator("country")
     @classmethod
     def _known_country(cls, code: str) -> str:
@@ -119,7 +111,7 @@ class ServiceSettings(Table):
         )  # fmt: skip
 
 
-class ApiSettings(Table):
+class ApiSettings(TlsTable):
     """HTTP API and dashboard."""
 
     host: str = Field("127.0.0.1", description="address to bind; loopback unless you mean it")
@@ -132,8 +124,6 @@ class ApiSettings(Table):
     requests_per_minute: int = Field(
         6000, ge=0, le=1_000_000, description="of one caller; 0 = any number"
     )
-    tls_cert: Path | None = Field(None, description="PEM certificate chain: the API speaks HTTPS")
-    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
@@ -141,8 +131,6 @@ class ApiSettings(Table):
             raise ValueError(f"host = {self.host!r} is not loopback: set a token first")
         if (self.operator_token or self.viewer_token) and not self.token:
             raise ValueError("operator_token and viewer_token want a token that may do all")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are set together")
         return self
 
 
@@ -160,7 +148,7 @@ class TierSettings(Table):
     )
 
 
-class KedaSettings(Table):
+class KedaSettings(TlsTable):
     """KEDA's external scaler: `tidegate daemon` answers how many replicas should run."""
 
     port: int | None = Field(
@@ -170,16 +158,12 @@ class KedaSettings(Table):
         description="gRPC port; set: units are KEDA's and no tier of ours is needed; 0 picks one",
     )
     host: str = Field("127.0.0.1", description="address to bind; in a cluster 0.0.0.0")
-    tls_cert: Path | None = Field(None, description="PEM certificate chain")
-    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
     client_ca: Path | None = Field(
         None, description="PEM; only clients with a certificate from it may ask"
     )
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are set together")
         if self.client_ca is not None and self.tls_cert is None:
             raise ValueError("client_ca wants tls_cert and tls_key")
         return self
