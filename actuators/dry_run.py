@@ -1,4 +1,4 @@
-"""A tier in memory: it obeys the whole contract and serves nobody. For shadow mode and for tests.
+"""A tier in memory: it obeys the whole contract and serves nobody. For shadow mode, for tests, and under KEDA.
 
 Units become ready `lead_time_s` after the order on the given clock, draining takes `drain_time_s`.
 Faults are injected through attributes: `deny` refuses capacity, `unavailable` fails every verb.
