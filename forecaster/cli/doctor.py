@@ -18,7 +18,8 @@ def doctor_command(config: ConfigOption = None, form: FormatOption = Format.TABL
 
     Example: `tidegate doctor --format json`
     """
-    from forecaster.wiring.doctor import Health, examine
+    from forecaster.wiring.checks import Health
+    from forecaster.wiring.doctor import examine
 
     found = examine(config)
     failed = any(each.health is Health.FAIL for each in found)

@@ -107,7 +107,8 @@ def run_command(
 def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABLE) -> None:
     """Observe, plan, act and retrain on a schedule, for a tier that runs already (`tidegate tier`).
 
-    With `[keda] port` set no tier of ours is needed: KEDA asks this daemon how many replicas should run.
+    With `[kubernetes] namespace` it scales pods instead of a tier of ours; with `[keda] port` KEDA asks it how many
+    replicas should run.
     Stopping it leaves the tier serving. SIGHUP reads the settings again. Of several on one database one
     leads; the others stand by and take over. Example: `tidegate daemon --config tidegate.toml`
     """

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.config.alerts import AlertsSettings
+from forecaster.config.kubernetes import KubernetesSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
 from forecaster.domain.service import CalendarSpec, Limits, Mode, Service, Slo
@@ -65,6 +66,11 @@ class ServiceSettings(Table):
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
 
+    workload: str = Field(
+        "",
+        pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
+        description="under [kubernetes], as StatefulSet/chat; empty: the Deployment of its name",
+    )
     day_shape: tuple[float, ...] = Field(
         (), description="24 rates, requests/s by local hour, expected of a service not known yet"
     )
@@ -245,9 +251,16 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     tier: TierSettings = Field(default_factory=TierSettings)
     keda: KedaSettings = Field(default_factory=KedaSettings)
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     alerts: AlertsSettings = Field(default_factory=AlertsSettings)
     service: tuple[ServiceSettings, ...] = Field((), description="one [[service]] table each")
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.keda.port is not None and self.kubernetes.namespace:
+            raise ValueError("keda.port and kubernetes.namespace: one of them scales, not both")
+        return self

@@ -6,8 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import httpx
@@ -18,30 +16,14 @@ from forecaster.config.load import state_home
 from forecaster.config.unit_types import model_path
 from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.store.migrate import shipped
+from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.kubernetes import examine_cluster
 from forecaster.wiring.running import bind
 from forecaster.wiring.stores import ensure_home, open_store
 
 OLDEST_POSTGRES = 150_000
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 60.0
 DISK_WARN_BYTES, DISK_FAIL_BYTES = 2 << 30, 200 << 20
-
-
-class Health(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the self-check."""
-
-    name: str
-    health: Health
-    says: str
-    remedy: str = ""
 
 
 def examine(file: Path | None) -> list[Check]:
@@ -57,6 +39,7 @@ def examine(file: Path | None) -> list[Check]:
     for name, look in (
         ("home", _home), ("disk", _disk), ("models", _models), ("provider", _provider),
         ("database", _database), ("port", _port), ("secrets", _secrets),
+        ("kubernetes", examine_cluster),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from actuators.k8s.actuator import KubernetesActuator
 from actuators.keda.pulled import PulledActuator
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
@@ -27,6 +28,7 @@ from forecaster.replay.sample import Sample
 from forecaster.store import Store
 from forecaster.wiring import demo
 from forecaster.wiring.keda import pulled_fleet, serve_keda
+from forecaster.wiring.kubernetes import pod_fleet
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     TIER_GRACE_S,
@@ -193,17 +195,20 @@ class Attached:
 def attached(
     settings: Settings, on_dead: Callable[[str], None] = lambda why: None
 ) -> Iterator[Attached]:
-    """Daemon and API for a tier that runs already, or for units that KEDA runs.
+    """Daemon and API for a tier that runs already, or for units that Kubernetes runs.
 
     Raises
     ------
     ActuatorUnavailableError
         When no tier of this state folder runs.
+    ActuatorError
+        When there is no way into the cluster.
     """
     home = ensure_home(settings)
     with ExitStack() as stack:
         tier = None
-        if settings.keda.port is None:
+        ours = settings.keda.port is None and not settings.kubernetes.namespace
+        if ours:
             tier = stack.enter_context(OnnxTierActuator(control_socket(home)))
         tier_url = tier.stats()["url"] if tier else ""
         store = stack.enter_context(open_store(settings))
@@ -215,7 +220,7 @@ def attached(
             }
         )
         place = Place(home, home / "profiles", SystemClock())
-        fleet = tier or pulled_fleet(settings, home, units, place.clock)
+        fleet = tier or _pods(settings, home, units, place)
         sizer = stack.enter_context(sizing(home, store))
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
@@ -228,6 +233,15 @@ def attached(
             keda = stack.enter_context(serve_keda(settings, daemon, fleet))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
         yield Attached(stack.enter_context(serve_api(settings, board, replays)), daemon, keda)
+
+
+def _pods(
+    settings: Settings, home: Path, units: Mapping[str, UnitType], place: Place
+) -> PulledActuator | KubernetesActuator:
+    """Units that are pods: KEDA scales them, or we do."""
+    if settings.kubernetes.namespace:
+        return pod_fleet(settings, place.clock)
+    return pulled_fleet(settings, home, units, place.clock)
 
 
 def reloaded(daemon: Daemon, file: Path | None, say: Say) -> None:

@@ -10,6 +10,9 @@ import httpx
 import pytest
 
 from actuators.dry_run import DryRunActuator
+from actuators.k8s.actuator import KubernetesActuator
+from actuators.k8s.api import connect
+from actuators.k8s.workload import Workload
 from actuators.keda.pulled import PulledActuator
 from forecaster.domain.errors import (
     ActuatorError,
@@ -20,6 +23,7 @@ from forecaster.domain.errors import (
 from forecaster.domain.lifecycle import TRANSITIONS, UnitState
 from forecaster.domain.ports import Actuator
 from forecaster.domain.units import RequestRecord
+from tests.fake_kube_api import FakeCluster, kubeconfig, serving
 from tests.integration.tier_helpers import CHAT, CLASSIFIER, running, services, until
 
 ROOM = 4
@@ -34,7 +38,10 @@ class _Tier:
         send_request: Callable[[], None],
         cut_off: Callable[[], None],
         pass_time: Callable[[], None],
+        denied: str = f"of {ROOM} are taken; ",
+        serves: bool = True,
     ) -> None:
+        self.denied, self.serves = denied, serves
         self.actuator = actuator
         self.send_request = send_request
         self.cut_off = cut_off
@@ -125,7 +132,46 @@ def keda_tier(tmp_path_factory: pytest.TempPathFactory) -> _Tier:
     return _on_paper(PulledActuator(clock, {CHAT: 60.0, CLASSIFIER: 60.0}, file, ROOM), clock)
 
 
-@pytest.fixture(params=["dry_tier", "keda_tier", "real_tier"])
+class KubeClock:
+    """The cluster's own."""
+
+    speed = 1.0
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    def now_s(self) -> float:
+        return self._cluster.now_s
+
+
+def _kube_tier(folder: Path, url: str, cluster: FakeCluster) -> _Tier:
+    workloads = {name: Workload("Deployment", name) for name in (CHAT, CLASSIFIER)}
+    actuator = KubernetesActuator(
+        connect(kubeconfig(url, folder), "", "ml"),
+        KubeClock(cluster),
+        workloads,
+        pause=cluster.advance,
+    )
+    return _Tier(
+        actuator,
+        lambda: None,
+        lambda: setattr(cluster, "away", True),
+        lambda: cluster.advance(20),
+        denied="Insufficient nvidia",
+        serves=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def kube_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Tier]:
+    cluster = FakeCluster(gpus=ROOM)
+    for name in (CHAT, CLASSIFIER):
+        cluster.workload("deployments", name)
+    with serving(cluster) as url:
+        yield _kube_tier(tmp_path_factory.mktemp("kube"), url, cluster)
+
+
+@pytest.fixture(params=["dry_tier", "keda_tier", "kube_tier", "real_tier"])
 def tier(request: pytest.FixtureRequest) -> _Tier:
     found: _Tier = request.getfixturevalue(request.param)
     present = len([u for u in found.actuator.observe(CLASSIFIER).units if u.state != "failed"])
@@ -165,7 +211,7 @@ def test_an_order_is_carried_out_once_under_its_key(tier: _Tier) -> None:
 
 def test_no_room_means_nothing_is_ordered(tier: _Tier) -> None:
     tier.prewarm(1)
-    with pytest.raises(CapacityDeniedError, match=f"of {ROOM} are taken; "):
+    with pytest.raises(CapacityDeniedError, match=tier.denied):
         tier.prewarm(ROOM)
     tier.settle(1)
     tier.prewarm(ROOM - 1)
@@ -232,6 +278,9 @@ def test_events_are_numbered_without_gaps_and_follow_the_table(tier: _Tier) -> N
 
 
 def test_requests_are_numbered_without_gaps(tier: _Tier) -> None:
+    if not tier.serves:
+        assert not tier.actuator.requests_after(0)
+        pytest.skip("its requests come from the log")
     tier.prewarm(1)
     tier.settle(1)
     before = len(tier.actuator.requests_after(0))
@@ -259,10 +308,15 @@ def test_services_do_not_see_each_others_units(tier: _Tier) -> None:
     assert tier.actuator.observe(CHAT).ready == 0
 
 
-@pytest.mark.parametrize("kind", ["dry_tier", "real_tier"])
+@pytest.mark.parametrize("kind", ["dry_tier", "kube_tier", "real_tier"])
 def test_a_tier_out_of_reach_says_so_on_every_verb(kind: str, tmp_path: Path) -> None:
     if kind == "dry_tier":
         _cut_off_everywhere(_dry_tier())
+        return
+    if kind == "kube_tier":
+        cluster = FakeCluster()
+        with serving(cluster) as url:
+            _cut_off_everywhere(_kube_tier(tmp_path, url, cluster))
         return
     with running(tmp_path / "home", services(tmp_path / "models")) as tier:
         _cut_off_everywhere(_Tier(tier.actuator, lambda: None, lambda: _stop(tier), lambda: None))
