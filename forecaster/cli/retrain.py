@@ -29,7 +29,11 @@ def retrain_command(
         typer.Option(min=0, max=4096, help="processes [default: one a core]", show_default=False),
     ] = 0,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="begin anew, do not go on with a run that was killed")
+        bool,
+        typer.Option(
+            "--fresh",
+            help="begin anew: go on neither with a run that was killed nor from what was foretold",
+        ),
     ] = False,
     config: ConfigOption = None,
     form: FormatOption = Format.TABLE,

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from forecaster.daemon.beside import Beside
-from forecaster.domain.demand import DemandSeries
-from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.selection import Incumbent, Verdict
-from forecaster.seasonal.training import train
+from forecaster.seasonal.training import Learnt, Lesson, train_one
 
 LIMIT_S = 1800.0
 """A training that takes longer is given up; the live champion stays."""
 
 
 class BackgroundTrainer:
-    """`forecaster.seasonal.training.train` in a child process; one at a time."""
+    """`forecaster.seasonal.training.train_one` in a child process; one at a time."""
 
     def __init__(self) -> None:
         self._beside = Beside(LIMIT_S)
 
-    def __call__(
-        self,
-        series: DemandSeries,
-        spec: CalendarSpec,
-        members: Sequence[str],
-        incumbent: Incumbent | None = None,
-    ) -> Verdict:
-        """Train and wait for the verdict.
+    def __call__(self, lesson: Lesson) -> Learnt:
+        """Train and wait for what was learnt.
 
         Raises
         ------
         TidegateError
-            What `train` raised.
+            What `train_one` raised.
         ChildLostError
             When the child was stopped, died, or took too long.
         """
-        verdict = self._beside(
-            f"training {series.service!r}", train, series, spec, members, incumbent
-        )
-        assert isinstance(verdict, Verdict)
-        return verdict
+        learnt = self._beside(f"training {lesson.series.service!r}", train_one, lesson)
+        assert isinstance(learnt, Learnt)
+        return learnt
 
     def stop(self) -> None:
         """End a training under way; none starts afterwards."""

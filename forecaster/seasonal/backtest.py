@@ -13,16 +13,11 @@ from forecaster.seasonal import registry
 from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.events import Lifts, event_slots, learn_lifts
+from forecaster.seasonal.folds import FOLD_DAYS, LEARN_DAYS, Kept, days_verified, unfolded
 from forecaster.seasonal.hygiene import cleaned
 from forecaster.seasonal.member import Member, SlotArray, slots_per_day
 from forecaster.seasonal.softlog import scale_of, to_z
 
-VERIFIED_SLOTS = 4032
-"""Slots that are forecast out of sample: two weeks of five minutes, four weeks of ten."""
-VERIFIED_DAYS = 28
-"""Days beyond which coarser slots do not go for it."""
-LEARN_DAYS = 2
-"""Days that the first of these forecasts learns from."""
 MIN_HISTORY_DAYS = 3.0
 PRECISION: npt.DTypeLike = np.float32
 """Of what is verified: z is right to a millionth, and half the memory is half the time."""
@@ -89,6 +84,12 @@ class Verified:
         Residual bank after each slot.
     lifts : Lifts
         What events do.
+    said : float64[F, H, N]
+        Its folds, see `folds.Folds`.
+    error : float64[F, M, N]
+        What the pool's seasons missed on the day before each, in units of the scale.
+    fresh : int
+        How many of the last folds were not kept before.
     """
 
     member: Member
@@ -100,6 +101,9 @@ class Verified:
     base_z: FloatArray
     bank: FloatArray
     lifts: Lifts
+    said: FloatArray
+    error: FloatArray
+    fresh: int = 0
 
     def season_z(self, origins: SlotArray, lead: int) -> FloatArray:
         """Season `lead` slots after each origin as it stood at the origin, float64[n, N].
@@ -133,12 +137,12 @@ def first_slot(slots: int, day: int, service: str = "series") -> int:
     if slots < MIN_HISTORY_DAYS * day:
         day_s = 86_400.0
         raise TooLittleHistoryError(service, slots / day * day_s, MIN_HISTORY_DAYS * day_s)
-    days = min((slots - LEARN_DAYS * day - 1) // day, VERIFIED_SLOTS // day, VERIFIED_DAYS)
+    days = min((slots - LEARN_DAYS * day - 1) // day, days_verified(day))
     return slots - max(days, 1) * day
 
 
-def backtest(member: str, history: History, first: int, days: int = 3) -> Verified:
-    """Forecast every slot from `first` on, refitting as often as the member is meant to be.
+def backtest(member: str, history: History, first: int, kept: Kept | None = None) -> Verified:
+    """Verify a member from slot `first` on, by what it said of every day before that came.
 
     Parameters
     ----------
@@ -147,9 +151,10 @@ def backtest(member: str, history: History, first: int, days: int = 3) -> Verifi
     history : History
         What is known.
     first : int
-        First slot to forecast.
-    days : int
-        Days that each fold forecasts: one more than the longest lead.
+        First slot to verify.
+    kept : Kept or None
+        What was said at the time, by this member among others: only the days since are said anew. None:
+        all of it is said now, each day from what lay before it.
 
     Raises
     ------
@@ -163,9 +168,23 @@ def backtest(member: str, history: History, first: int, days: int = 3) -> Verifi
             "retrain.members", member, f"it is not meant for slots of {slot_s:g} s",
             "leave it out, or set retrain.slot_s to 1800 or more",
         )  # fmt: skip
-    base_z = rolled.roll(taught, history.scale, history.calendar, first, days)
+    day = slots_per_day(slot_s)
+    if kept is None or member not in kept.said:
+        said = rolled.roll(taught, history.scale, history.calendar, first, FOLD_DAYS)
+        error, fresh = rolled.recalled(), said.shape[0]
+    else:
+        # the last fold is rolled once more: what its seasons missed is not known before its day is over
+        missed = kept.error[member] / history.scale
+        rolled.recall(missed)
+        new = rolled.roll(taught, history.scale, history.calendar, kept.last(day), FOLD_DAYS)
+        over = (first - kept.first) // day
+        before = to_z(kept.said[member][over:], history.scale).astype(PRECISION)
+        said = np.concatenate([before, new[1:]])
+        error = np.concatenate([missed[over:], rolled.recalled()[1:]])
+        fresh = new.shape[0] - 1
+    base_z = unfolded(said, day, taught.shape[0] - first)
     bank = residual_bank(taught[first:] - base_z[0], slot_s)
     return Verified(
         rolled, first, slot_s, history.scale, history.Y[first:], taught[first:], base_z, bank,
-        history.lifts,
+        history.lifts, said, error, fresh,
     )  # fmt: skip

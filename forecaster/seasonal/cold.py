@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -73,7 +74,7 @@ class Prior:
 
 def week_shape(series: DemandSeries, spec: CalendarSpec) -> FloatArray:
     """Mean demand by local hour of the week over its mean, float64[168]; 1 where nothing was seen."""
-    hour = hour_of_week(series.start_s, series.slot_s, np.arange(series.arrivals.size), spec)
+    hour = _hours(series.start_s, series.slot_s, series.arrivals.size, replace(spec, judged=()))
     seen = np.isfinite(series.arrivals)
     total = np.bincount(hour[seen], series.arrivals[seen], WEEK_HOURS)
     count = np.bincount(hour[seen], minlength=WEEK_HOURS).astype(float)
@@ -89,6 +90,12 @@ def hour_of_week(start_s: float, slot_s: float, slots: SlotArray, spec: Calendar
     local = Calendar(start_s, slot_s, spec).local(slots).astype(np.int64)
     day = (local // int(DAY_S) + EPOCH_WEEKDAY) % 7
     return np.asarray(day * DAY_HOURS + local % int(DAY_S) // int(HOUR_S))
+
+
+@lru_cache(maxsize=8)
+def _hours(start_s: float, slot_s: float, slots: int, spec: CalendarSpec) -> SlotArray:
+    """The same of the first `slots`: services of one grid share it."""
+    return hour_of_week(start_s, slot_s, np.arange(slots), spec)
 
 
 def prior_of(shapes: Sequence[Sequence[float]], drawn_rps: Sequence[float] = ()) -> Prior:

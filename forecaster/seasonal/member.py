@@ -92,40 +92,45 @@ class Member(ABC):
     def roll(
         self, Z: FloatArray, scale: FloatArray, calendar: CalendarFeatures, first: int, days: int
     ) -> FloatArray:
-        """Forecast every day from slot `first` on from what lay before it; all of `Z` is known then.
+        """Say the days to come every day from slot `first` on, from what lay before; all of `Z` is known then.
 
         Parameters
         ----------
         Z : float64[T, N]
             History on the z scale of `scale`.
         first : int
-            First slot to forecast; folds of a day begin there.
+            First slot of the first fold; others follow every day, up to the end of what is known.
         days : int
-            D, days that each fold forecasts.
+            D, days that each fold says.
 
         Returns
         -------
-        float64[D, T - first, N]
-            Row d: z of each slot as the fold d days before the slot's own said it; NaN where there
-            was no such fold.
+        float64[F, D days, N]
+            z of the slots from each fold's first on.
         """
         T, N = Z.shape
         day = slots_per_day(calendar.slot_s)
-        found = np.full((days, T - first, N), np.nan, Z.dtype)
-        for fold, start in enumerate(range(first, T, day)):
+        starts = range(first, T + 1, day)
+        self._folds = len(starts)
+        said = np.empty((self._folds, days * day, N), Z.dtype)
+        for fold, start in enumerate(starts):
             if fold == 0:
                 self.fit_z(Z[:start], scale, calendar)
             elif fold % self.refit_days:
                 self.update_z(Z[start - day : start])
             else:
                 self.extend_z(Z[:start])
-            path = self.path(range(1, min(days * day, T - start) + 1))
-            for d in range(-(-path.shape[0] // day)):
-                block = path[d * day : (d + 1) * day]
-                at = start + d * day - first
-                found[d, at : at + block.shape[0]] = block
+            said[fold] = self.path(range(1, days * day + 1))
         self.update_z(Z[start:])
-        return found
+        return said
+
+    def recall(self, error: FloatArray) -> None:
+        """Before `roll`: what was missed on the days before, float64[F, M, N], in units of the scale."""
+        del error  # of interest to the pool alone
+
+    def recalled(self) -> FloatArray:
+        """After `roll`: the same of its own folds, float64[F, M, N]; M is 0 but for the pool."""
+        return np.zeros((self._folds, 0, self.Z.shape[1]))
 
     def extend_z(self, Z: FloatArray) -> None:
         """Learn from a history of which `self.Z` is the beginning."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 from forecaster.seasonal.calendar import Calendar
+from forecaster.seasonal.folds import Kept
 from forecaster.seasonal.live import LiveFleet
 from forecaster.seasonal.member import DAY_S, slots_per_day
 from forecaster.seasonal.training import Trained, train_together
@@ -92,13 +93,17 @@ def roll_origins(
     """
     day = slots_per_day(calendar.slot_s)
     most = round(history_days * DAY_S / calendar.slot_s)
-    champions, trained_at, known = None, 0, 0
+    champions: Champions | None = None
+    kept: Kept | None = None
+    trained_at, known, begins = 0, 0, 0
     for origin in origins:
         if champions is None or origin - trained_at >= day:
             low = max(origin - most, 0)
             past = replace(calendar, start_s=calendar.start_s + low * calendar.slot_s)
-            champions = Champions(train_together(Y[low:origin], past, members))
-            trained_at = origin
+            before = kept.later(low - begins, origin - low, day) if kept else None
+            trained = train_together(Y[low:origin], past, members, kept=before)
+            champions, kept = Champions(trained), trained.kept()
+            trained_at, begins = origin, low
         else:
             champions.advance(Y[known:origin])
         known = origin

@@ -42,29 +42,44 @@ class Pool(Member):
 
     name = "pool"
 
+    def __init__(self) -> None:
+        self._before = np.zeros((len(SEASONS), 0, 1))
+
     def roll(
         self, Z: FloatArray, scale: FloatArray, calendar: CalendarFeatures, first: int, days: int
     ) -> FloatArray:
-        """Roll every season once, and weigh each fold by the folds before it; see `Member.roll`."""
+        """Roll every season once, and weigh each fold by the days before it; see `Member.roll`."""
         self.Z, self.scale, self.calendar = Z, scale, calendar
         self.slots_per_day = day = slots_per_day(calendar.slot_s)
         self.learnt_at = Z.shape[0]
         self.seasons = self._suited()
-        paths = []
+        paths, errors = [], []
+        past = (Z.shape[0] - first) // day
         for season in self.seasons:
-            paths.append(season.roll(Z, scale, calendar, first, days))
+            path = season.roll(Z, scale, calendar, first, days)
             season.extend_z(Z)
-        error = np.stack([self._daily_error(path[0], Z[first:]) for path in paths])
-        found = np.full_like(paths[0], np.nan)
-        for fold in range(error.shape[1]):
-            weights = pool_weights(error[:, :fold])
-            for d in range(min(days, error.shape[1] - fold)):
-                at = slice((fold + d) * day, (fold + d + 1) * day)
-                found[d, at] = sum(
-                    weight * path[d, at] for weight, path in zip(weights, paths, strict=True)
-                )
-        self.error, self.weights = error, pool_weights(error)
-        return found
+            paths.append(path)
+            foretold = path[:past, :day].reshape(past * day, Z.shape[1])
+            errors.append(self._daily_error(foretold, Z[first : first + past * day]))
+        before = self._before[: len(self.seasons)]
+        before = np.broadcast_to(before, (*before.shape[:2], Z.shape[1]))
+        error = np.concatenate([before, np.stack(errors)], axis=1)
+        said = np.empty_like(paths[0])
+        for fold in range(past + 1):
+            weights = pool_weights(error[:, : before.shape[1] + fold])
+            said[fold] = sum(w * path[fold] for w, path in zip(weights, paths, strict=True))
+        unknown = np.full((len(self.seasons), 1, Z.shape[1]), np.nan)
+        self._found = np.concatenate([unknown, error], axis=1)[:, -past - 1 :]
+        self.error, self.weights = error[:, -VERIFIED_DAYS:], pool_weights(error)
+        return said
+
+    def recall(self, error: FloatArray) -> None:
+        """Days that were verified before; see `Member.recall`."""
+        self._before = error.transpose(1, 0, 2)
+
+    def recalled(self) -> FloatArray:
+        """What the seasons missed on the day before each fold; see `Member.recalled`."""
+        return self._found.transpose(1, 0, 2)
 
     def extend_z(self, Z: FloatArray) -> None:
         """Verify the days that are new, learn them, and weigh anew; see `Member.extend_z`."""
@@ -100,6 +115,8 @@ class Pool(Member):
         """Mean absolute error of a season on each day, float64[folds, N]; NaN = unknown."""
         error = np.abs(np.expm1(path) - np.expm1(actual))
         starts = np.arange(0, error.shape[0], self.slots_per_day)
+        if not starts.size:
+            return np.zeros((0, actual.shape[1]))
         seen = np.isfinite(error)
         total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=0)
         count = np.add.reduceat(seen, starts, axis=0, dtype=float)

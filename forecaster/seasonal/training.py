@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from forecaster.domain.service import CalendarSpec
 from forecaster.seasonal.backtest import History, Verified, backtest, first_slot
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.champion import Calibration
+from forecaster.seasonal.folds import Folds, Kept, goes_on
 from forecaster.seasonal.member import slots_per_day
 from forecaster.seasonal.names import MEMBER_NAMES, NAIVE
 from forecaster.seasonal.selection import Incumbent, Verdict, choose
+from forecaster.seasonal.softlog import from_z
+
+HOUR_S = 3600.0
 
 
 def last_days(series: DemandSeries, days: float) -> DemandSeries:
@@ -73,7 +77,7 @@ class Trained:
     verdicts : list of Verdict
         One for each series.
     verified : dict of str to Verified
-        The backtest of each member, by its name.
+        What each member said and what came, by its name.
     calibrations : dict of str to Calibration
         What those of the members taught that are champion of any series, by name.
     """
@@ -82,6 +86,29 @@ class Trained:
     verified: dict[str, Verified]
     calibrations: dict[str, Calibration]
 
+    def folds(self, n: int, start_s: float) -> dict[str, Folds]:
+        """What members said anew of series `n`, to be kept; slot 0 begins at `start_s`."""
+        found = {}
+        for name, each in self.verified.items():
+            if name not in NAIVE and each.fresh:
+                over = each.said.shape[0] - each.fresh
+                first = each.first + over * slots_per_day(each.slot_s)
+                said = from_z(each.said[over:, :, n], each.scale[n])
+                first_s = start_s + first * each.slot_s
+                found[name] = Folds(first_s, said, each.error[over:, :, n] * each.scale[n])
+        return found
+
+    def kept(self) -> Kept:
+        """All that its members said, of these days and those before."""
+        rolled = {name: each for name, each in self.verified.items() if name not in NAIVE}
+        one = next(iter(self.verified.values()))
+        return Kept(
+            one.first,
+            one.said.shape[0],
+            {name: from_z(each.said, each.scale) for name, each in rolled.items()},
+            {name: each.error * each.scale for name, each in rolled.items()},
+        )
+
 
 def train_together(
     Y: FloatArray,
@@ -89,49 +116,149 @@ def train_together(
     members: Sequence[str],
     name: str = "series",
     incumbents: Sequence[Incumbent | None] = (),
+    kept: Kept | None = None,
 ) -> Trained:
-    """Train the N series of ``Y[T, N]`` (NaN = missing), which share a grid and a calendar."""
-    serving = [each.member for each in incumbents if each is not None]
-    members = [*members, *(each for each in serving if each in MEMBER_NAMES)]
+    """Train the N series of ``Y[T, N]`` (NaN = missing), which share a grid and a calendar.
+
+    Parameters
+    ----------
+    kept : Kept or None
+        What the candidates said at the time; None: all of it is backtested.
+    """
+    day = slots_per_day(calendar.slot_s)
+    first = first_slot(Y.shape[0], day, name)
+    if kept is not None:
+        first = kept.first_verified(Y.shape[0], day)
     history = History.of(Y, calendar)
-    first = first_slot(Y.shape[0], slots_per_day(calendar.slot_s), name)
-    verified = {}
-    for member in dict.fromkeys([*NAIVE, *members]):
-        verified[member] = backtest(member, history, first)
+    verified = {
+        member: backtest(member, history, first, kept)
+        for member in (*NAIVE, *candidates(members, incumbents))
+    }
     verdicts, calibrations = choose(list(verified.values()), incumbents)
     return Trained(verdicts, verified, calibrations)
 
 
+def candidates(
+    members: Sequence[str], incumbents: Sequence[Incumbent | None] = ()
+) -> tuple[str, ...]:
+    """Who is trained beside the seasonal naives: those asked for and those that serve."""
+    serving = [each.member for each in incumbents if each is not None]
+    named = [*members, *(each for each in serving if each in MEMBER_NAMES)]
+    return tuple(dict.fromkeys(each for each in named if each not in NAIVE))
+
+
 @dataclass(frozen=True)
 class Lesson:
-    """One service to train."""
+    """One service to train.
+
+    Attributes
+    ----------
+    folds : mapping of str to Folds
+        What was said of it before, by member; empty: it is backtested.
+    unit_s : float
+        What one request of the series stands for, busy seconds; 1 where requests are not weighed.
+    """
 
     series: DemandSeries
     spec: CalendarSpec
     members: tuple[str, ...]
     incumbent: Incumbent | None = None
+    folds: Mapping[str, Folds] = field(default_factory=dict)
+    unit_s: float = 1.0
 
 
-def train_batch(lessons: Sequence[Lesson]) -> list[Verdict | TooLittleHistoryError]:
+@dataclass(frozen=True)
+class Learnt:
+    """What training one service gave.
+
+    Attributes
+    ----------
+    folds : dict of str to Folds
+        What its members said anew, by member: to be kept for the next training.
+    anew : bool
+        It was backtested: what was kept before is no matter any more.
+    """
+
+    verdict: Verdict
+    folds: Mapping[str, Folds]
+    anew: bool
+
+
+def train_batch(lessons: Sequence[Lesson]) -> list[Learnt | TooLittleHistoryError]:
     """Train services, those together that share a grid, a calendar and their candidates; in their order."""
     groups: dict[tuple[object, ...], list[int]] = {}
+    found: dict[int, Learnt | TooLittleHistoryError] = {}
     for n, each in enumerate(lessons):
-        grid = (each.series.start_s, each.series.slot_s, each.series.arrivals.size)
-        groups.setdefault((*grid, each.spec, each.members), []).append(n)
-    found: dict[int, Verdict | TooLittleHistoryError] = {}
-    for at in groups.values():
-        first = lessons[at[0]]
-        Y = np.column_stack([lessons[n].series.arrivals for n in at])
-        calendar = Calendar(first.series.start_s, first.series.slot_s, first.spec)
         try:
-            trained = train_together(
-                Y, calendar, first.members, name=first.series.service,
-                incumbents=[lessons[n].incumbent for n in at],
-            )  # fmt: skip
+            check_history(each.series)
         except TooLittleHistoryError as error:
-            for n in at:
-                name = lessons[n].series.service
-                found[n] = TooLittleHistoryError(name, error.have_s, error.need_s)
-        else:
-            found |= dict(zip(at, trained.verdicts, strict=True))
+            found[n] = error
+            continue
+        on_grid = on_the_hour(each)
+        series = on_grid.series
+        grid = (series.start_s, series.slot_s, series.arrivals.size)
+        groups.setdefault((*grid, each.spec, each.members, _kept_days(on_grid)), []).append(n)
+    for at in groups.values():
+        found |= dict(zip(at, _train_alike([on_the_hour(lessons[n]) for n in at]), strict=True))
     return [found[n] for n in range(len(lessons))]
+
+
+def train_one(lesson: Lesson) -> Learnt:
+    """Train one service.
+
+    Raises
+    ------
+    TooLittleHistoryError
+        Below three days.
+    SettingError
+        For an unknown member.
+    """
+    check_history(lesson.series)
+    return _train_alike([on_the_hour(lesson)])[0]
+
+
+def check_history(series: DemandSeries) -> None:
+    """Raise `TooLittleHistoryError` for a series of less than three days."""
+    first_slot(series.arrivals.size, slots_per_day(series.slot_s), series.service)
+
+
+def on_the_hour(lesson: Lesson) -> Lesson:
+    """The lesson from the hour in which its series begins to that in which it ends, the rest missing.
+
+    Logs that begin and end within the same hours are so on one grid, and train together.
+    """
+    series, slot_s = lesson.series, lesson.series.slot_s
+    if HOUR_S % slot_s:
+        return lesson
+    before = round(series.start_s % HOUR_S / slot_s)
+    after = round(-series.end_s % HOUR_S / slot_s)
+    padded = np.pad(series.arrivals, (before, after), constant_values=np.nan)
+    start_s = series.start_s - before * slot_s
+    return replace(lesson, series=replace(series, start_s=start_s, arrivals=padded))
+
+
+def _train_alike(lessons: Sequence[Lesson]) -> list[Learnt]:
+    """Train services of one group."""
+    first, series = lessons[0], lessons[0].series
+    Y = np.column_stack([each.series.arrivals for each in lessons])
+    calendar = Calendar(series.start_s, series.slot_s, first.spec)
+    kept = None
+    if _kept_days(first):
+        names = candidates(first.members, [first.incumbent])
+        kept = Kept.join([each.folds for each in lessons], names, series.start_s, series.slot_s)
+    incumbents = [each.incumbent for each in lessons]
+    trained = train_together(Y, calendar, first.members, series.service, incumbents, kept)
+    return [
+        Learnt(verdict, trained.folds(n, series.start_s), kept is None)
+        for n, verdict in enumerate(trained.verdicts)
+    ]
+
+
+def _kept_days(each: Lesson) -> tuple[object, ...]:
+    """Which days of which members a training of this service can go on from; empty: it is backtested."""
+    series, slot_s = each.series, each.series.slot_s
+    members = candidates(each.members, [each.incumbent])
+    if not goes_on(each.folds, members, series.start_s, slot_s, series.arrivals.size):
+        return ()
+    one = each.folds[members[0]]
+    return (one.first_s, one.said.shape[0], *members)

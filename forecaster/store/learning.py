@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from forecaster.domain.anomaly import Judgement
-from forecaster.domain.demand import SlotSums
 from forecaster.domain.errors import DataError
 from forecaster.seasonal.verify import Foretold
-from forecaster.store import foretold, judgements, models, runs, services, slots
+from forecaster.store import binned, folds, foretold, judgements, models, runs, services
 from forecaster.store.pool import Pool
-from forecaster.store.rows import ModelRow
+from forecaster.store.rows import Known, ModelRow, Taught
 from forecaster.store.runs import TrainingRun
 
+DAY_S = 86_400.0
 KEPT_VERSIONS = 50
 """Versions of a service's model that are kept beside the live one."""
 
@@ -23,11 +23,60 @@ class Learning:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def binned(self, service: str, until_s: float | None, slot_s: float) -> SlotSums:
-        """Demand up to `until_s` as training needs it; see `slots.read_binned`."""
+    def known(
+        self, asked: Mapping[str, str], days: float, until_s: float, slot_s: float, weighed: bool
+    ) -> list[Known]:
+        """What there is of services to train them; those without requests are not among them.
+
+        Parameters
+        ----------
+        asked : mapping of str to str
+            Digest of what forecasts of each service depend on; what was said under another is not read.
+        days : float
+            How much history is asked for; two days more are read, to see where it begins.
+        until_s : float
+            Later demand is not looked at, epoch seconds.
+        weighed : bool
+            With the sums of tokens, which say what requests weigh.
+        """
         with self._pool.transaction() as connection:
-            number = services.service_id(connection, service)
-            return slots.read_binned(connection, number, None, until_s, slot_s)
+            ends = services.ends(connection, asked)
+            names = {number: name for name, (number, _) in ends.items()}
+            judged = judgements.judgements_of(connection, list(names))
+            serving = models.serving(connection, list(names))
+            kept = folds.kept_folds(connection, {n: asked[name] for n, name in names.items()})
+            from_s = {
+                number: (min(last_s, until_s) - (days + 2) * DAY_S) // slot_s * slot_s
+                for number, last_s in ends.values()
+            }
+            return [
+                Known(names[n], slots, judged.get(n, ()), serving.get(n), kept.get(n, {}))
+                for n, slots in binned.read_binned(connection, from_s, until_s, slot_s, weighed)
+            ]
+
+    def keep(
+        self, learnt: Sequence[Taught], batch: tuple[int, int] | None = None
+    ) -> list[int] | None:
+        """Store what training gave, all or nothing; the numbers of the versions.
+
+        Parameters
+        ----------
+        batch : (int, int) or None
+            Number of the run and of the batch that it is; None is returned when another process stored
+            that before.
+        """
+        with self._pool.transaction() as connection:
+            if batch is not None and not runs.claim_batch(connection, *batch):
+                return None
+            ids = services.service_ids(connection, {each.row.service for each in learnt})
+            by_number = {ids[each.row.service]: each for each in learnt}
+            folds.add_folds(
+                connection,
+                {n: each.asked for n, each in by_number.items()},
+                {n: each.folds for n, each in by_number.items()},
+                [n for n, each in by_number.items() if each.anew],
+            )
+            return models.save_models(connection, [(n, each.row) for n, each in by_number.items()])
 
     # Runs of training
 
@@ -35,14 +84,6 @@ class Learning:
         """The unfinished run of the last day that asked the same, else a new one."""
         with self._pool.transaction() as connection:
             return runs.open_run(connection, asked, now_s, fresh)
-
-    def save_batch(self, run_id: int, batch: int, rows: Sequence[ModelRow]) -> list[int] | None:
-        """Store a batch of versions, all or none; None when another process stored it before."""
-        with self._pool.transaction() as connection:
-            ids = services.service_ids(connection, {row.service for row in rows})
-            return runs.save_batch(
-                connection, run_id, batch, [(ids[row.service], row) for row in rows]
-            )
 
     def end_run(self, run_id: int, now_s: float) -> None:
         """Close a run; versions beyond the newest `KEPT_VERSIONS` of a service go."""

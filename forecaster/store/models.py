@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from forecaster.domain.errors import DataError
@@ -17,24 +19,35 @@ JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 def save_model(connection: Connection, number: int, row: ModelRow) -> int:
     """Store a version; when it is live, the version that was so far is retired."""
-    added = connection.execute(
-        _SQL["add"],
-        {
-            "service_id": number,
-            "created_s": row.created_s,
-            "champion": row.champion,
-            "slot_s": row.slot_s,
-            "scores": orjson.dumps(dict(row.scores), option=JSON_OPTIONS).decode(),
-            "calibration": orjson.dumps(dict(row.calibration), option=JSON_OPTIONS).decode(),
-            "verdict": row.verdict,
-            "log_sample": row.log_sample,
-        },
-    ).fetchone()
-    assert added is not None
-    model_id = int(added[0])
-    if row.live:
-        set_live(connection, number, row.service, model_id)
-    return model_id
+    return save_models(connection, [(number, row)])[0]
+
+
+def save_models(connection: Connection, rows: Sequence[tuple[int, ModelRow]]) -> list[int]:
+    """Store versions of as many services, (service number, version); see `save_model`."""
+    if not rows:
+        return []
+    connection.execute(_SQL["retire_all"], {"service_ids": [n for n, row in rows if row.live]})
+    each = [row for _, row in rows]
+    columns = {
+        "service_id": [number for number, _ in rows],
+        "created_s": [row.created_s for row in each],
+        "champion": [row.champion for row in each],
+        "slot_s": [row.slot_s for row in each],
+        "scores": [orjson.dumps(dict(row.scores), option=JSON_OPTIONS).decode() for row in each],
+        "calibration": [
+            orjson.dumps(dict(row.calibration), option=JSON_OPTIONS).decode() for row in each
+        ],
+        "verdict": [row.verdict for row in each],
+        "live": [row.live for row in each],
+        "log_sample": [row.log_sample for row in each],
+    }
+    return [int(row[0]) for row in connection.execute(_SQL["add"], columns)]
+
+
+def serving(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[str, str, int]]:
+    """Champion, challenger and its wins in a row, by service number, where anybody serves."""
+    rows = connection.execute(_SQL["serving"], {"service_ids": list(numbers)})
+    return {number: (champion, challenger, wins) for number, champion, challenger, wins in rows}
 
 
 def set_live(connection: Connection, number: int, service: str, model_id: int) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecaster.domain.demand import FloatArray, IntArray
+from forecaster.domain.anomaly import Judgement
+from forecaster.domain.demand import FloatArray, IntArray, SlotSums
+from forecaster.seasonal.folds import Folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,49 @@ class ModelRow:
     live: bool = False
     model_id: int = 0
     log_sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is of one service to train it.
+
+    Attributes
+    ----------
+    slots : SlotSums
+        Its demand, see `binned.read_binned`.
+    judged : tuple of Judgement
+        What operators said of it.
+    serving : (str, str, int) or None
+        Who serves, who was about to take its place, and how often in a row that had won.
+    folds : mapping of str to Folds
+        What members said of the days to come, in the unit that its demand is counted in.
+    """
+
+    service: str
+    slots: SlotSums
+    judged: tuple[Judgement, ...]
+    serving: tuple[str, str, int] | None
+    folds: Mapping[str, Folds]
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What training one service gave.
+
+    Attributes
+    ----------
+    asked : str
+        Digest of what its forecasts depend on.
+    folds : mapping of str to Folds
+        What members said anew, in the unit that its demand is counted in.
+    anew : bool
+        What was kept before is forgotten: it was backtested.
+    """
+
+    row: ModelRow
+    asked: str
+    folds: Mapping[str, Folds]
+    anew: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forecaster.store.models import save_model
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
-from forecaster.store.rows import ModelRow
 
 _SQL = queries("retrain")
 RESUMED_S = 86_400.0
@@ -46,13 +43,9 @@ def open_run(connection: Connection, asked: str, now_s: float, fresh: bool) -> T
     return TrainingRun(int(added[0]), now_s)
 
 
-def save_batch(
-    connection: Connection, run_id: int, batch: int, rows: Sequence[tuple[int, ModelRow]]
-) -> list[int] | None:
-    """Store a batch of (service number, version): all or nothing; None when it was stored before."""
-    if connection.execute(_SQL["batch"], {"run_id": run_id, "batch": batch}).rowcount != 1:
-        return None
-    return [save_model(connection, number, row) for number, row in rows]
+def claim_batch(connection: Connection, run_id: int, batch: int) -> bool:
+    """Count a batch as stored, in the transaction that stores it; False when it was before."""
+    return connection.execute(_SQL["batch"], {"run_id": run_id, "batch": batch}).rowcount == 1
 
 
 def end_run(connection: Connection, run_id: int, now_s: float) -> None:

@@ -56,44 +56,6 @@ def read_slots(
     )
 
 
-def read_binned(
-    connection: Connection, number: int, from_s: float | None, to_s: float | None, slot_s: float
-) -> SlotSums:
-    """Slots that start in ``[from_s, to_s)``, summed over `slot_s`; by the minute in the first and last.
-
-    The minutes at the edges say where the log begins and ends; between them there are no counts per
-    second: an eighth of the bytes.
-    """
-    bounds = {
-        "service_id": number,
-        "from_s": _ALL_TIME_S[0] if from_s is None else from_s,
-        "to_s": _ALL_TIME_S[1] if to_s is None else to_s,
-        "slot_s": slot_s,
-    }
-    formats = {name: kind for name, kind in _FORMATS.items() if name != "counts_1s"}
-    table = _copied(connection, "binned", bounds, formats)
-    starts = np.rint(epoch_seconds(table["start"])).astype(np.int64)
-    if starts.size < 2:
-        return read_slots(connection, number, from_s, to_s)
-    middle = SlotSums(
-        start_s=starts[1:-1],
-        arrivals=native(table["arrivals"], np.int64)[1:-1],
-        prompt_tokens=native(table["prompt_tokens"], np.int64)[1:-1],
-        output_tokens=native(table["output_tokens"], np.int64)[1:-1],
-        prompt_output=native(table["prompt_output"], np.float64)[1:-1],
-        prompt_sq=native(table["prompt_sq"], np.float64)[1:-1],
-        output_sq=native(table["output_sq"], np.float64)[1:-1],
-        counts_1s=np.zeros((starts.size - 2, SLOT_S), np.uint16),
-    )
-    first = read_slots(connection, number, from_s, float(starts[0]) + slot_s)
-    last = read_slots(connection, number, float(starts[-1]), to_s)
-    names = SlotSums.__dataclass_fields__
-    parts = (first, middle, last)
-    return SlotSums(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    )
-
-
 def change_slots(
     connection: Connection,
     number: int,
@@ -122,7 +84,7 @@ def _taken(connection: Connection, number: int, starts: IntArray) -> SlotSums:
     rows = connection.execute(
         _SQL["take"], {"service_id": number, "starts": starts.tolist()}, binary=True
     ).fetchall()
-    return _sums_of(sorted(rows))
+    return sums_of(sorted(rows))
 
 
 def _copied(
@@ -151,7 +113,8 @@ def _put(connection: Connection, number: int, slots: SlotSums) -> None:
         copy.write(render({name: columns[name] for name in order}))
 
 
-def _sums_of(rows: list[tuple[Any, ...]]) -> SlotSums:
+def sums_of(rows: list[tuple[Any, ...]]) -> SlotSums:
+    """Slots from rows of their columns, in their order."""
     start, arrivals, prompt, output, prompt_output, prompt_sq, output_sq, counts = zip(
         *rows, strict=True
     )

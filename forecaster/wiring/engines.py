@@ -13,6 +13,9 @@ from typing import Any
 
 from forecaster.domain.errors import ModelError, SettingError
 
+BATCHES_LEAST, BATCH_MOST = 16, 250
+"""Into so many a run is cut at least, so that all processes have work and a kill costs little; and
+services of one batch at most: they share what a batch costs, and its memory is bounded."""
 Batch = tuple[int, Any]
 Work = Callable[[Any], Any]
 IN_FLIGHT = 2
@@ -118,7 +121,7 @@ def chunks(names: Sequence[str]) -> list[list[str]]:
     Examples
     --------
     >>> chunks(["a", "b", "c"]), [len(each) for each in chunks([str(n) for n in range(1000)])][-2:]
-    ([['a'], ['b'], ['c']], [41, 16])
+    XX
     """
-    size = min(max(len(names) // 24, 1), 64)
+    size = min(max(len(names) // BATCHES_LEAST, 1), BATCH_MOST)
     return [list(names[at : at + size]) for at in range(0, len(names), size)]

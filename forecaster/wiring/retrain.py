@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from forecaster.config import Settings
-from forecaster.daemon.training import TrainReport, lesson, version
+from forecaster.daemon.training import TrainReport, lessons, taught
 from forecaster.domain.errors import DataError, TooLittleHistoryError
+from forecaster.domain.profile import Profile
 from forecaster.domain.service import Service
-from forecaster.seasonal.selection import Verdict
-from forecaster.seasonal.training import Lesson, train_batch
+from forecaster.seasonal.training import Learnt, Lesson, train_batch
 from forecaster.store import Store
 from forecaster.wiring.engines import Batch, chunks, here, over_processes, over_ray
 from forecaster.wiring.questions import profile_of, service_named
 
-Taught = tuple[list[Verdict | TooLittleHistoryError], float]
+Answer = tuple[list[Learnt | TooLittleHistoryError], float]
 Say = Callable[[float, str], None]
 
 
@@ -41,7 +41,7 @@ class Terms:
     jobs : int
         Processes; 0: as many as there are cores.
     fresh : bool
-        Do not go on with an unfinished run.
+        Do not go on with an unfinished run, nor from what was foretold: everything is backtested.
     """
 
     engine: Engine = Engine.LOCAL
@@ -84,50 +84,52 @@ def retrain(
     """
     names = sorted(set(names))
     services = {name: service_named(settings, name) for name in names}
-    run = store.learning.open_run(_digest(settings, services), now_s, terms.fresh)
+    profiles = {name: profile_of(settings, each) for name, each in services.items()}
+    asked = _digest(settings, services, profiles, terms.fresh)
+    run = store.learning.open_run(asked, now_s, terms.fresh)
     batches = chunks(names)
     resumed = [name for number in run.batches for name in batches[number]]
     skipped: list[DataError] = []
-    lessons: dict[int, list[Lesson]] = {}
+    under_way: dict[int, list[Lesson]] = {}
 
     def to_teach() -> Iterator[Batch]:
         for number, batch in enumerate(batches):
-            if number in run.batches:
-                continue
-            lessons[number] = []
-            for name in batch:
-                try:
-                    lessons[number].append(_lesson(store, settings, services[name], run.began_s))
-                except DataError as error:
-                    skipped.append(error)
-            yield number, lessons[number]
+            if number not in run.batches:
+                of = [services[name] for name in batch]
+                found, refused = lessons(
+                    store, of, settings.retrain, profiles, until_s=run.began_s, anew=terms.fresh
+                )
+                skipped.extend(refused)
+                under_way[number] = found
+                yield number, found
 
     reports: list[TrainReport] = []
     left = len(batches) - len(run.batches)
-    for number, (verdicts, seconds) in _taught(to_teach(), terms, left):
-        of = lessons.pop(number)
-        rows, passed = [], []
-        for each, verdict in zip(of, verdicts, strict=True):
-            if isinstance(verdict, TooLittleHistoryError):
-                skipped.append(verdict)
+    for number, (learnt, seconds) in _taught(to_teach(), terms, left):
+        of, rows, passed = under_way.pop(number), [], []
+        for lesson, each in zip(of, learnt, strict=True):
+            if isinstance(each, TooLittleHistoryError):
+                skipped.append(each)
                 continue
-            service = services[each.series.service]
-            present = store.live_model(service.name)
-            rows.append(version(each, verdict, service, present, run.began_s))
-            passed.append(verdict)
-        ids = store.learning.save_batch(run.run_id, number, rows)
+            name = lesson.series.service
+            rows.append(
+                taught(lesson, each, services[name], settings.retrain, profiles[name], run.began_s)
+            )
+            passed.append(each.verdict)
+        ids = store.learning.keep(rows, (run.run_id, number))
         share = seconds / max(len(of), 1)
-        for row, verdict, model_id in zip(rows, passed, ids or [], strict=bool(ids)):
+        for what, verdict, model_id in zip(rows, passed, ids or [], strict=bool(ids)):
+            row = what.row
             reports.append(TrainReport(row.service, model_id, row.live, verdict, share))
         on_progress(len(resumed) + len(reports) + len(skipped), batches[number][-1])
     store.learning.end_run(run.run_id, now_s)
     return Done(sorted(reports, key=lambda each: each.service), resumed, skipped)
 
 
-def teach(lessons: list[Lesson]) -> Taught:
-    """Train one batch; the verdicts, and the CPU seconds they took."""
+def teach(batch: list[Lesson]) -> Answer:
+    """Train one batch; what was learnt, and the CPU seconds it took."""
     began = time.process_time()
-    return train_batch(lessons), time.process_time() - began
+    return train_batch(batch), time.process_time() - began
 
 
 def _taught(batches: Iterator[Batch], terms: Terms, left: int) -> Iterator[Batch]:
@@ -137,12 +139,12 @@ def _taught(batches: Iterator[Batch], terms: Terms, left: int) -> Iterator[Batch
     return over_processes(teach, batches, jobs) if jobs > 1 else here(teach, batches)
 
 
-def _lesson(store: Store, settings: Settings, service: Service, until_s: float) -> Lesson:
-    return lesson(store, service, settings.retrain, profile_of(settings, service), until_s)
-
-
-def _digest(settings: Settings, services: dict[str, Service]) -> str:
+def _digest(
+    settings: Settings,
+    services: dict[str, Service],
+    profiles: dict[str, Profile | None],
+    fresh: bool,
+) -> str:
     """What is asked for, but for how: only the same is gone on with."""
-    profiles = {name: profile_of(settings, each) for name, each in services.items()}
-    said = repr((settings.retrain, sorted(services.items()), sorted(profiles.items())))
+    said = repr((settings.retrain, sorted(services.items()), sorted(profiles.items()), fresh))
     return hashlib.sha256(said.encode()).hexdigest()

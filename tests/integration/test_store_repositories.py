@@ -20,6 +20,7 @@ from forecaster.domain.units import RequestRecord, UnitEvent
 from forecaster.seasonal.verify import to_verify
 from forecaster.store import ModelRow, Store
 from forecaster.store.migrate import shipped
+from forecaster.store.rows import Taught
 
 T0_S = 1736121600.0
 DAY_S = 86400.0
@@ -163,12 +164,21 @@ def test_demand_summed_by_the_database_is_the_same(
 ) -> None:
     at = np.sort(np.random.default_rng(3).uniform(first_s, last_s, 4000))
     log(store, "chat", T0_S + at[(at < 3000) | (at > 4000)], tokens=7)
-    for until_s in (None, T0_S + 5000.0):
-        whole = to_series("chat", store.slots("chat", None, until_s), bursts=False)
-        binned = to_series("chat", store.learning.binned("chat", until_s, 300.0), bursts=False)
-        assert (binned.start_s, binned.mix) == (whole.start_s, whole.mix)
-        np.testing.assert_array_equal(binned.arrivals, whole.arrivals)
-        np.testing.assert_array_equal(binned.prompt_tokens, whole.prompt_tokens)
+    log(store, "idle", np.array([T0_S]))
+    asked = {"idle": "", "chat": "", "unheard": ""}
+    for until_s in (math.inf, T0_S + 5000.0):
+        whole = to_series("chat", store.slots("chat", None, min(until_s, 4e9)), bursts=False)
+        for weighed in (True, False):
+            known = store.learning.known(asked, 42.0, until_s, 300.0, weighed)
+            slots = {each.service: each.slots for each in known}
+            assert set(slots) == {"chat", "idle"}
+            assert slots["idle"].arrivals.tolist() == [1]
+            binned = to_series("chat", slots["chat"], bursts=False)
+            assert binned.start_s == whole.start_s
+            np.testing.assert_array_equal(binned.arrivals, whole.arrivals)
+            if weighed:
+                assert binned.mix == whole.mix
+                np.testing.assert_array_equal(binned.prompt_tokens, whole.prompt_tokens)
 
 
 def test_judgements_are_kept_in_order(store: Store) -> None:
@@ -184,9 +194,12 @@ def test_judgements_are_kept_in_order(store: Store) -> None:
 def test_a_batch_is_stored_once_and_whole(store: Store) -> None:
     learning = store.learning
     run = learning.open_run("digest", T0_S)
-    rows = [ModelRow(name, T0_S, "pool", 300.0, live=True) for name in ("a", "b")]
-    assert learning.save_batch(run.run_id, 0, rows) is not None
-    assert learning.save_batch(run.run_id, 0, rows) is None
+    rows = [
+        Taught(ModelRow(name, T0_S, "pool", 300.0, live=True), "digest", {}, True)
+        for name in ("a", "b")
+    ]
+    assert learning.keep(rows, (run.run_id, 0)) is not None
+    assert learning.keep(rows, (run.run_id, 0)) is None
     assert len(store.models("a")) == 1
     again = learning.open_run("digest", T0_S + 60)
     assert (again.run_id, again.began_s, again.batches) == (run.run_id, T0_S, (0,))
@@ -269,6 +282,7 @@ def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str)
         for table in (
             "migration",
             "foretold",
+            "fold",
             "judgement",
             "retrain_run",
             "model",

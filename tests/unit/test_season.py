@@ -43,8 +43,9 @@ def verified(actual_z: np.ndarray, season_z: np.ndarray) -> Verified:
     bank = residual_bank(actual_z - base_z[0], 300.0)
     lifts = learn_lifts(actual_z, Calendar(START_S, 300.0, CalendarSpec()))
     return Verified(
-        CalendarRidge(), 576, 300.0, np.ones(1), np.expm1(actual_z), actual_z, base_z, bank, lifts
-    )
+        CalendarRidge(), 576, 300.0, np.ones(1), np.expm1(actual_z), actual_z, base_z, bank, lifts,
+        said=np.empty(0), error=np.empty(0),
+    )  # fmt: skip
 
 
 def test_conformal_rank_is_the_finite_sample_one() -> None:

@@ -7,7 +7,7 @@ from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.domain.demand import DemandSeries, TokenMix
 from forecaster.domain.errors import ModelError, TooLittleHistoryError
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.training import train
+from forecaster.seasonal.training import Lesson, train
 
 
 def series(days: int) -> DemandSeries:
@@ -16,8 +16,12 @@ def series(days: int) -> DemandSeries:
     return DemandSeries("s", 1_735_689_600.0, 1800.0, y, y, y, TokenMix.of(1, 1), 1.0)
 
 
+def lesson(days: int) -> Lesson:
+    return Lesson(series(days), CalendarSpec(), ("ridge",))
+
+
 def test_the_verdict_is_that_of_train() -> None:
-    found = BackgroundTrainer()(series(8), CalendarSpec(), ("ridge",))
+    found = BackgroundTrainer()(lesson(8)).verdict
     here = train(series(8), CalendarSpec(), ("ridge",))
     assert (found.champion, found.beats_naive) == (here.champion, here.beats_naive)
     assert found.score.wape == pytest.approx(here.score.wape, rel=1e-6)
@@ -26,11 +30,11 @@ def test_the_verdict_is_that_of_train() -> None:
 
 def test_refusals_come_through() -> None:
     with pytest.raises(TooLittleHistoryError, match="72"):
-        BackgroundTrainer()(series(1), CalendarSpec(), ("ridge",))
+        BackgroundTrainer()(lesson(1))
 
 
 def test_a_stopped_trainer_trains_no_more() -> None:
     trainer = BackgroundTrainer()
     trainer.stop()
     with pytest.raises(ModelError, match="given up"):
-        trainer(series(8), CalendarSpec(), ("ridge",))
+        trainer(lesson(8))

@@ -10,3 +10,9 @@ select extract(epoch from j.start)::float8, extract(epoch from j.until)::float8,
 from judgement j join service s on s.id = j.service_id
 where s.name = %(service)s
 order by j.id;
+
+-- name: of_many
+select service_id, extract(epoch from start)::float8, extract(epoch from until)::float8, keep, why
+from judgement
+where service_id = any (%(service_ids)s)
+order by id;

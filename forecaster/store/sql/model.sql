@@ -1,19 +1,37 @@
 -- Trained models.
 
+-- Several at once, in their order. At most one version of a service is live: the unique index refuses a
+-- second one, so the old ones go first.
 -- name: add
 insert into model (
     service_id, created, champion, slot_s, scores, calibration, verdict, live, log_sample
 )
-values (%(service_id)s, to_timestamp(%(created_s)s), %(champion)s, %(slot_s)s,
-        %(scores)s::jsonb, %(calibration)s::jsonb, %(verdict)s, false, %(log_sample)s)
+select u.service_id, to_timestamp(u.created_s), u.champion, u.slot_s, u.scores::jsonb,
+       u.calibration::jsonb, u.verdict, u.live, u.log_sample
+from unnest(
+    %(service_id)s::int4[], %(created_s)s::float8[], %(champion)s::text[], %(slot_s)s::float8[],
+    %(scores)s::text[], %(calibration)s::text[], %(verdict)s::text[], %(live)s::bool[],
+    %(log_sample)s::float8[]
+) with ordinality as u (
+    service_id, created_s, champion, slot_s, scores, calibration, verdict, live, log_sample, place
+)
+order by u.place
 returning id;
 
--- At most one version is live: the unique index refuses a second one, so the old one goes first.
+-- name: retire_all
+update model set live = false where service_id = any (%(service_ids)s) and live;
+
 -- name: retire
 update model set live = false where service_id = %(service_id)s and live and id <> %(model_id)s;
 
 -- name: go_live
 update model set live = true where service_id = %(service_id)s and id = %(model_id)s;
+
+-- Who serves, and who was about to take its place.
+-- name: serving
+select service_id, champion, coalesce(scores ->> 'challenger', ''), coalesce((scores ->> 'wins')::int4, 0)
+from model
+where service_id = any (%(service_ids)s) and live;
 
 -- name: live
 select m.id, s.name, extract(epoch from m.created)::float8, m.champion, m.slot_s, m.scores,

@@ -6,6 +6,11 @@ insert into service (name) select unnest(%(names)s::text[]) on conflict (name) d
 -- name: ids
 select name, id from service where name = any (%(names)s);
 
+-- name: ends
+select name, id, extract(epoch from last_arrival)::float8
+from service
+where name = any (%(names)s) and requests > 0;
+
 -- name: names
 select name from service where requests > 0 order by name;
 
