@@ -19,6 +19,7 @@ __all__ = ["app", "main"]
 MODULES = (
     "run",
     "ingest",
+    "meter",
     "retrain",
     "forecast",
     "anomalies",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from forecaster.config.prometheus import MetricsSettings
 from forecaster.config.settings import (
     ServiceSettings,
     Settings,
@@ -40,11 +41,15 @@ def example_toml() -> str:
         'unit = "tiny-llama"',
     ]
     for key, field in ServiceSettings.model_fields.items():
-        if key not in ("name", "unit", "slo", "event", "window"):
+        if key not in ("name", "unit", "slo", "metrics", "event", "window"):
             lines += _setting(key, field.description, _default(field))
     lines += ["", "[service.slo]"]
     for key, field in SloSettings.model_fields.items():
         lines += _setting(key, field.description, _default(field))
+    lines += ["", "# What counts its requests where there is no log of them."]
+    lines += ["# [service.metrics]"]
+    for key, field in MetricsSettings.model_fields.items():
+        lines += [f"# {field.description}", f"# {key} = {_toml(_default(field))}"]
     lines += ["", "# Floors and ceilings by hours of the week, in the service's time zone."]
     example = {"days": '"mon-fri"', "start": '"08:00"', "end": '"18:00"', "min_units": "2"}
     lines += ["# [[service.window]]"]
@@ -69,10 +74,12 @@ def rows() -> Iterator[tuple[str, str, str]]:
         elif name != "service":
             yield name, _toml(_default(field)), field.description or ""
     for key, inner in ServiceSettings.model_fields.items():
-        if key != "slo":
+        if key not in ("slo", "metrics"):
             yield f"service.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in SloSettings.model_fields.items():
         yield f"service.slo.{key}", _toml(_default(inner)), inner.description or ""
+    for key, inner in MetricsSettings.model_fields.items():
+        yield f"service.metrics.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in WindowSettings.model_fields.items():
         yield f"service.window.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in EventSettings.model_fields.items():

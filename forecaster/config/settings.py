@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.config.alerts import AlertsSettings
 from forecaster.config.kubernetes import KubernetesSettings
+from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
 from forecaster.domain.service import CalendarSpec, Limits, Mode, Service, Slo
@@ -66,6 +67,10 @@ class ServiceSettings(Table):
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
 
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings,
+        description="[service.metrics]: load that Prometheus counts",
+    )
     workload: str = Field(
         "",
         pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
@@ -252,6 +257,7 @@ class Settings(BaseSettings):
     tier: TierSettings = Field(default_factory=TierSettings)
     keda: KedaSettings = Field(default_factory=KedaSettings)
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
+    prometheus: PrometheusSettings = Field(default_factory=PrometheusSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
@@ -263,4 +269,6 @@ class Settings(BaseSettings):
     def _one_engine(self) -> Self:
         if self.keda.port is not None and self.kubernetes.namespace:
             raise ValueError("keda.port and kubernetes.namespace: one of them scales, not both")
+        if any(each.metrics.asked for each in self.service) and not self.prometheus.url:
+            raise ValueError("[service.metrics] wants prometheus.url")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forecaster.config.settings import Settings
 from forecaster.domain.errors import SettingError
 
-FIXED = ("home", "dsn", "models", "api", "tier", "kubernetes")
+FIXED = ("home", "dsn", "models", "api", "tier", "kubernetes", "prometheus")
 """Decided when the process starts: files, sockets, processes."""
 
 
@@ -22,13 +22,13 @@ def refuse(before: Settings, after: Settings) -> None:
             raise SettingError(
                 key, "changed", "cannot change while the daemon runs", "restart tidegate"
             )
-    units = {each.name: (each.unit, each.workload) for each in before.service}
+    units = {each.name: (each.unit, each.workload, each.metrics) for each in before.service}
     for each in after.service:
-        if units.get(each.name) != (each.unit, each.workload):
+        if units.get(each.name) != (each.unit, each.workload, each.metrics):
             raise SettingError(
                 "service",
                 each.name,
-                "is new or has another unit type or workload",
+                "is new or has another unit type, workload or metrics",
                 "restart tidegate",
             )
     gone = units.keys() - {each.name for each in after.service}

@@ -26,6 +26,7 @@ from forecaster.store import (
 from forecaster.store.alerts import Alerts
 from forecaster.store.books import Books
 from forecaster.store.learning import Learning
+from forecaster.store.meters import Meters
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
@@ -47,6 +48,8 @@ class Store:
         The forecasting engine's.
     alerts : Alerts
         Alerts and their notices.
+    meters : Meters
+        Demand that a source has counted.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class Store:
         self.books = Books(pool)
         self.learning = Learning(pool)
         self.alerts = Alerts(pool)
+        self.meters = Meters(pool)
 
     @classmethod
     def open(cls, dsn: str) -> Store:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from forecaster.demand import bin_requests, merge, subtract
 from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
+from forecaster.store.meters import refuse_metered
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
@@ -51,7 +52,14 @@ def append_log(
 def add_demand(
     connection: Connection, ids: Mapping[str, int], batches: Sequence[RequestBatch]
 ) -> None:
-    """Merge the batches into the demand of their services."""
+    """Merge the batches into the demand of their services.
+
+    Raises
+    ------
+    DataError
+        For requests that another source has counted.
+    """
+    refuse_metered(connection, ids, batches)
     for batch in sorted(batches, key=lambda batch: ids[batch.service]):
         number = ids[batch.service]
         lock_service(connection, number)

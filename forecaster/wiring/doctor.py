@@ -168,7 +168,7 @@ def _ours(settings: Settings) -> bool:
 
 def _secrets(settings: Settings) -> Iterator[Check]:
     named = Path(os.environ.get("TIDEGATE_CONFIG", "tidegate.toml"))
-    secret = bool(settings.api.token or settings.alerts.webhook)
+    secret = bool(settings.api.token or settings.alerts.webhook or settings.prometheus.token)
     if secret and named.is_file() and named.stat().st_mode & 0o044:
         yield Check(
             "secrets", Health.WARN, f"{named} holds secrets and others may read it",

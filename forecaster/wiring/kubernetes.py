@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actuators.k8s.actuator import KubernetesActuator
+from actuators.k8s.actuator import Busy, KubernetesActuator
 from actuators.k8s.api import KubeApi, connect, rights
 from actuators.k8s.workload import Workload
 from forecaster.config import Settings
@@ -32,10 +32,13 @@ def api_of(settings: Settings) -> KubeApi:
     return connect(kube.kubeconfig, kube.context, kube.namespace)
 
 
-def pod_fleet(settings: Settings, clock: Clock) -> KubernetesActuator:
-    """The pods of every service."""
+def pod_fleet(
+    settings: Settings, clock: Clock, busy: Busy = lambda service: {}
+) -> KubernetesActuator:
+    """The pods of every service; `busy` says which are empty, where somebody knows."""
+    wait_s = settings.kubernetes.node_wait_s
     return KubernetesActuator(
-        api_of(settings), clock, workloads(settings), node_wait_s=settings.kubernetes.node_wait_s
+        api_of(settings), clock, workloads(settings), node_wait_s=wait_s, busy=busy
     )
 
 

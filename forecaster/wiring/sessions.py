@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from forecaster.store import Store
 from forecaster.wiring import demo
 from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.kubernetes import pod_fleet
+from forecaster.wiring.meters import busy_of, metered, reading, refuse_twice, source_of
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     TIER_GRACE_S,
@@ -142,6 +143,7 @@ def demo_session(settings: Settings, say: Say) -> Iterator[Session]:
 def plain_session(settings: Settings, say: Say) -> Iterator[Session]:
     """The configured services at the speed of the clock."""
     refuse_early(settings)
+    refuse_twice(settings)
     home = ensure_home(settings)
     say("opening the store")
     with open_store(settings) as store, sizing(home, store) as sizer:
@@ -209,6 +211,7 @@ def attached(
         tier = None
         ours = settings.keda.port is None and not settings.kubernetes.namespace
         if ours:
+            refuse_twice(settings)
             tier = stack.enter_context(OnnxTierActuator(control_socket(home)))
         tier_url = tier.stats()["url"] if tier else ""
         store = stack.enter_context(open_store(settings))
@@ -220,7 +223,7 @@ def attached(
             }
         )
         place = Place(home, home / "profiles", SystemClock())
-        fleet = tier or _pods(settings, home, units, place)
+        fleet = tier or _pods(settings, home, units, place, stack)
         sizer = stack.enter_context(sizing(home, store))
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
@@ -231,17 +234,25 @@ def attached(
         keda = ""
         if isinstance(fleet, PulledActuator):
             keda = stack.enter_context(serve_keda(settings, daemon, fleet))
+        stack.enter_context(reading(settings, store, daemon))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
         yield Attached(stack.enter_context(serve_api(settings, board, replays)), daemon, keda)
 
 
 def _pods(
-    settings: Settings, home: Path, units: Mapping[str, UnitType], place: Place
+    settings: Settings,
+    home: Path,
+    units: Mapping[str, UnitType],
+    place: Place,
+    stack: ExitStack,
 ) -> PulledActuator | KubernetesActuator:
     """Units that are pods: KEDA scales them, or we do."""
-    if settings.kubernetes.namespace:
+    if not settings.kubernetes.namespace:
+        return pulled_fleet(settings, home, units, place.clock)
+    if not metered(settings):
         return pod_fleet(settings, place.clock)
-    return pulled_fleet(settings, home, units, place.clock)
+    source = stack.enter_context(closing(source_of(settings.prometheus)))
+    return pod_fleet(settings, place.clock, busy_of(settings, source))
 
 
 def reloaded(daemon: Daemon, file: Path | None, say: Say) -> None:

@@ -1,0 +1,113 @@
+"""Slots that a source has counted: replaced, never added, and the span that was read beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from forecaster.demand.counted import fuller
+from forecaster.domain.demand import RequestBatch, SlotSums
+from forecaster.domain.errors import DataError, StoreError
+from forecaster.store.pool import Connection, Pool
+from forecaster.store.queries import queries
+from forecaster.store.services import count_requests, lock_service, service_ids
+from forecaster.store.slots import change_slots
+
+_SQL = queries("meter")
+_EVER_S = 253_402_300_800
+"""The year 9999, epoch seconds."""
+
+
+class Meters:
+    """The store of metered demand: an `ingest.MeterSink`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def begin(self, service: str, from_s: int) -> tuple[int, int] | None:
+        """The span that was read, epoch seconds; None for a new meter.
+
+        Raises
+        ------
+        DataError
+            When requests of the service from `from_s` on are known from a log.
+        """
+        with self._pool.transaction() as connection:
+            found = connection.execute(_SQL["span"], {"service": service}).fetchone()
+            span = None if found is None else (int(found[0]), int(found[1]))
+            before = {"service": service, "from_s": from_s, "to_s": span[0] if span else _EVER_S}
+            if connection.execute(_SQL["logged"], before).fetchone() is not None:
+                raise DataError(
+                    f"a request log of {service!r} reaches into that time: counters would count it again",
+                    "begin after its end, or use another service",
+                )
+            return span
+
+    def forget(self, service: str) -> None:
+        """Take back every slot that was counted, and that it was read."""
+        with self._pool.transaction() as connection:
+            number = service_ids(connection, [service])[service]
+            lock_service(connection, number)
+            gone = connection.execute(_SQL["take"], {"service_id": number}).fetchone()
+            if gone is not None and gone[0]:
+                count_requests(connection, number, -int(gone[0]), gone[1], gone[1])
+            connection.execute(_SQL["forget"], {"service_id": number})
+
+    def put(self, service: str, name: str, span: tuple[int, int], sums: SlotSums) -> int:
+        """Store a window and that it was read; return how many arrivals are new.
+
+        A slot that was stored with more arrivals stays: an answer with gaps takes nothing away.
+
+        Raises
+        ------
+        StoreError
+            When the window does not touch what was read: another process reads as well.
+        """
+        with self._pool.transaction() as connection:
+            number = service_ids(connection, [service])[service]
+            lock_service(connection, number)
+            values = {"service_id": number, "name": name, "from_s": span[0], "to_s": span[1]}
+            if connection.execute(_SQL["widen"], values).fetchone() is None:
+                raise StoreError(
+                    f"the counts of {service!r} from another time were stored meanwhile", "repeat"
+                )
+            new = 0
+
+            def combined(stored: SlotSums, fresh: SlotSums) -> SlotSums:
+                nonlocal new
+                kept = fuller(stored, fresh)
+                new = int(kept.arrivals.sum() - stored.arrivals.sum())
+                return kept
+
+            change_slots(connection, number, sums, combined)
+            if new:
+                first_s, last_s = _ends_s(sums)
+                count_requests(connection, number, new, first_s, last_s)
+            return new
+
+
+def refuse_metered(
+    connection: Connection, ids: Mapping[str, int], batches: Sequence[RequestBatch]
+) -> None:
+    """Refuse single requests of a time that a source counts.
+
+    Raises
+    ------
+    DataError
+        With the service.
+    """
+    wanted = {"service_ids": [ids[each.service] for each in batches]}
+    since_s: dict[str, float] = dict(connection.execute(_SQL["metered"], wanted).fetchall())
+    for each in batches:
+        if each.service in since_s and float(each.arrival_s.max()) >= since_s[each.service]:
+            raise DataError(
+                f"requests of {each.service!r} are counted by Prometheus: a log would count them again",
+                "use one source for a service, or another name",
+            )
+
+
+def _ends_s(sums: SlotSums) -> tuple[float, float]:
+    """First and last second with an arrival, epoch seconds."""
+    first = float(sums.start_s[0] + np.flatnonzero(sums.counts_1s[0])[0])
+    return first, float(sums.start_s[-1] + np.flatnonzero(sums.counts_1s[-1])[-1])

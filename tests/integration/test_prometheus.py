@@ -1,0 +1,220 @@
+"""A real Prometheus with days of counters: two pods, one that restarts, one that is born."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from forecaster.config import Settings, load_settings
+from forecaster.ingest.presets import PRESETS, Counters, Expressions
+from forecaster.ingest.prometheus import Address, Prometheus
+from forecaster.store import Store
+from forecaster.wiring.meters import busy_of, reading
+from tests.integration.cli_runner import Runner
+from tests.integration.tier_helpers import until
+
+SCRAPE_S = 15
+DAYS = 3
+PROMPT, OUTPUT = 700.0, 150.0
+PODS = ("gpu-a", "gpu-b")
+
+
+@dataclass
+class History:
+    """What truly came, minute by minute, and the samples that scrapes saw of it."""
+
+    start_s: int
+    arrivals: np.ndarray
+    samples: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def sample(self, name: str, labels: str, at_s: int, value: float) -> None:
+        self.samples.setdefault(f"{name}{{{labels}}}", []).append((at_s, value))
+
+    def openmetrics(self) -> str:
+        kinds: dict[str, list[str]] = {}
+        for series, points in self.samples.items():
+            name = series.partition("{")[0]
+            kinds.setdefault(name, []).extend(f"{series} {v:g} {at}" for at, v in points)
+        lines = []
+        for name, rows in kinds.items():
+            lines += [f"# TYPE {name} unknown", *rows]
+        return "\n".join([*lines, "# EOF\n"])
+
+
+def history(now_s: float) -> History:
+    """Poisson arrivals under a tide; answers take 20 s; pod b is born after a day, pod a restarts."""
+    start_s = int(now_s // 86_400 - DAYS) * 86_400
+    minutes = int((now_s - start_s) // 60)
+    rng = np.random.default_rng(11)
+    tide = 30 + 25 * np.sin(2 * np.pi * np.arange(minutes) / 1440)
+    per_scrape = rng.poisson(np.repeat(tide, 60 // SCRAPE_S) * SCRAPE_S / 60)
+    born, restart = 86_400 // SCRAPE_S, 2 * 86_400 // SCRAPE_S
+    made = History(start_s, per_scrape.reshape(-1, 60 // SCRAPE_S).sum(axis=1))
+    done = dict.fromkeys(PODS, 5000.0)  # they ran before anybody looked
+    flight = dict.fromkeys(PODS, 0.0)
+    done["gpu-b"] = 0.0
+    for index, came in enumerate(per_scrape):
+        at_s = start_s + SCRAPE_S * (index + 1)
+        alive = PODS if index >= born else PODS[:1]
+        if index == restart:
+            done["gpu-a"] = 0.0
+        shares = rng.multinomial(came, [1 / len(alive)] * len(alive))
+        for pod, share in zip(alive, shares, strict=True):
+            done[pod] += flight[pod]  # what came in the scrape before has ended
+            flight[pod] = float(share)
+            labels = f'model_name="chat",pod="{pod}",instance="{pod}:8000",job="vllm"'
+            end = f'{labels},finished_reason="stop"'
+            made.sample("vllm:request_success_total", end, at_s, done[pod])
+            made.sample("vllm:num_requests_running", labels, at_s, flight[pod])
+            made.sample("vllm:num_requests_waiting", labels, at_s, 0.0)
+            for name, mean in (("prompt", PROMPT), ("generation", OUTPUT)):
+                made.sample(f"vllm:request_{name}_tokens_sum", labels, at_s, done[pod] * mean)
+                made.sample(f"vllm:request_{name}_tokens_count", labels, at_s, done[pod])
+    return made
+
+
+@pytest.fixture(scope="module")
+def truth() -> History:
+    return history(time.time())
+
+
+@pytest.fixture(scope="module")
+def prometheus(truth: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's Prometheus over blocks that its own promtool made of the history."""
+    if shutil.which("prometheus") is None or shutil.which("promtool") is None:
+        pytest.skip("Debian's prometheus is not installed: apt-get install prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
+    (folder / "history.om").write_text(truth.openmetrics())
+    subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", "history.om", "data"],
+        cwd=folder, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    (folder / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+             "--storage.tsdb.retention.time=1y", f"--web.listen-address=127.0.0.1:{port}"],
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()[-2000:]
+        try:
+            return httpx.get(f"{url}/-/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    try:
+        until(ready, "a ready Prometheus", 60.0)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20.0)
+
+
+def settings(url: str, **metrics: str) -> Settings:
+    service = {"name": "chat", "unit": "llama70b-h100x8", "metrics": metrics or {"preset": "vllm"}}
+    return Settings(prometheus={"url": url, "backfill_days": DAYS + 1}, service=(service,))
+
+
+def test_counters_come_out_as_what_came_in(
+    prometheus: str, truth: History, cli: Runner, dsn: str
+) -> None:
+    argv = ("meter", "chat", "--url", prometheus, "--preset", "vllm", "--from", f"{DAYS + 1}d")
+    ran = cli(*argv, "--format", "json")
+    assert ran.code == 0, ran.err
+    (said,) = ran.json["services"]
+    with Store.open(dsn) as store:
+        slots = store.slots("chat")
+        again = cli(*argv, "--format", "json").json["services"][0]
+        assert again["arrivals"] == 0
+        assert np.array_equal(store.slots("chat").arrivals, slots.arrivals)
+        series = store.demand("chat", slot_s=300)
+    assert said["arrivals"] == int(slots.arrivals.sum())
+    index = (slots.start_s - truth.start_s) // 60
+    came = truth.arrivals[index]
+    exact = slots.arrivals == came
+    # a minute differs where a pod was first seen, or restarted with requests in flight
+    assert exact.mean() > 0.995
+    assert int(slots.arrivals.sum()) == pytest.approx(truth.arrivals.sum(), rel=0.002)
+    assert slots.arrivals.max() < 3 * truth.arrivals.max()  # no counter's past became demand
+    assert series.mix.prompt_mean == pytest.approx(PROMPT, rel=0.01)
+    assert series.mix.output_mean == pytest.approx(OUTPUT, rel=0.01)
+    assert series.dispersion == pytest.approx(1.0, abs=0.1)
+
+
+def test_promql_of_your_own_gives_the_same_tide(prometheus: str, truth: History) -> None:
+    source = Prometheus(Address(prometheus))
+    from_s = truth.start_s + 3600
+    own = Expressions(
+        "sum(increase(vllm:request_success_total[$step]))",
+        "sum(increase(vllm:request_prompt_tokens_sum[$step]))",
+    )
+    wanted = Counters(PRESETS["vllm"], 'model_name="chat"').counted(
+        source, from_s, from_s + 36_000, 300
+    )
+    found = own.counted(source, from_s, from_s + 36_000, 300)
+    source.close()
+    assert np.array_equal(found.start_s, wanted.start_s)
+    assert found.arrivals.sum() == pytest.approx(wanted.arrivals.sum(), rel=0.05)
+    assert found.prompt_tokens.sum() / found.arrivals.sum() == pytest.approx(PROMPT, rel=0.01)
+    assert not found.output_tokens.any()
+
+
+def test_the_daemon_reads_on_while_it_leads(prometheus: str, store: Store) -> None:
+    daemon: Any = SimpleNamespace(leads=True, failures={})
+    with reading(settings(prometheus), store, daemon):
+        until(lambda: [s for s in store.services() if s.requests > 1000], "demand", 60.0)
+    assert not daemon.failures
+    with reading(settings("http://127.0.0.1:9"), store, daemon):
+        until(lambda: "metrics chat" in daemon.failures, "what is wrong", 60.0)
+    assert "cannot be reached" in daemon.failures["metrics chat"]
+
+
+def test_who_is_empty_is_asked_by_pod(prometheus: str, truth: History) -> None:
+    source = Prometheus(Address(prometheus))
+    busy = busy_of(settings(prometheus), source)("chat")
+    source.close()
+    assert busy == {pod: truth.samples[running(pod)][-1][1] for pod in PODS}
+    away = Prometheus(Address("http://127.0.0.1:9"))
+    assert busy_of(settings("http://127.0.0.1:9"), away)("chat") == {}
+    away.close()
+
+
+def running(pod: str) -> str:
+    labels = f'model_name="chat",pod="{pod}",instance="{pod}:8000",job="vllm"'
+    return f"vllm:num_requests_running{{{labels}}}"
+
+
+def test_the_settings_on_the_page_load(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text()
+    file = tmp_path / "tidegate.toml"
+    for block in page.split("```toml\n")[1:]:
+        file.write_text(block.split("```")[0])
+        assert load_settings(file).service[0].metrics.asked
+
+
+def test_wrong_names_are_one_clear_sentence(prometheus: str, cli: Runner) -> None:
+    base = ("meter", "chat", "--url", prometheus, "--from", "1d")
+    assert "no series for 'chat'" in cli(*base, "--preset", "triton").error
+    assert "parse error" in cli(*base, "--arrivals", "sum(").error
+    refused = cli(*base, "--preset", "ollama")
+    assert (refused.code, "--preset = 'ollama'" in refused.error) == (2, True)
+    assert "a preset or arrivals" in cli(*base).error
+    assert "not both" in cli(*base, "--preset", "vllm", "--arrivals", "up").error
+    assert "no service is metered" in cli("meter").error
