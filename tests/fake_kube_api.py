@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ class FakeCluster:
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     version: int = 100
     writes: list[tuple[str, str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    """Authorization of each call."""
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -153,7 +156,9 @@ class FakeCluster:
                 ]
                 self._condition(pod, "Ready", "False")
                 pod["spec"]["ran"] = self.now_s
-        elif replica(pod) and self.now_s >= pod["spec"].get("ran", float("inf")) + self.ready_s:
+        elif replica(pod) and self.now_s >= pod["spec"].get("ran", float("inf")) + pod["spec"].get(
+            "takes_s", 0.0
+        ):
             del pod["spec"]["ran"]  # once: what is lost later stays lost
             self._condition(pod, "Ready", "True")
 
@@ -164,7 +169,7 @@ class FakeCluster:
             "nodeName" in p["spec"] and p["status"]["phase"] != "Failed" for p in self.pods()
         )
         if taken < self.gpus:
-            pod["spec"].update(nodeName=f"gpu-{taken}", at=self.now_s)
+            pod["spec"].update(nodeName=f"gpu-{taken}", at=self.now_s, takes_s=self.ready_s)
             self._condition(pod, "PodScheduled", "True")
         else:
             said = f"0/{self.gpus} nodes are available: {self.gpus} Insufficient nvidia.com/gpu."
@@ -239,6 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
+        self.cluster.tokens.append(self.headers.get("Authorization", ""))
         try:
             with self.cluster.lock:
                 if "json" not in self.headers.get("Content-Type", "json"):
@@ -388,15 +394,17 @@ def discovery(parts: list[str], kinds: set[str]) -> Any:
 
 
 @contextmanager
-def serving(cluster: FakeCluster) -> Iterator[str]:
+def serving(cluster: FakeCluster, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve the fake on a free port of this machine; yields its address."""
     handler = type("Handler", (_Handler,), {"cluster": cluster})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.config import incluster_config
 
+from actuators.k8s import api
 from actuators.k8s.actuator import KubernetesActuator
 from actuators.k8s.api import connect, rights
 from actuators.k8s.workload import Workload
@@ -37,9 +42,11 @@ class Rig:
         return self.cluster.now_s
 
     def actuator(self, workload: str = "Deployment/chat", **more: Any) -> KubernetesActuator:
-        api = connect(self.config, "", "ml")
+        cluster = connect(self.config, "", "ml")
         places = {"chat": Workload.parse(workload)}
-        return KubernetesActuator(api, self, places, pause=lambda _: self.cluster.settle(), **more)
+        return KubernetesActuator(
+            cluster, self, places, pause=lambda _: self.cluster.settle(), **more
+        )
 
     def prewarm(self, hands: KubernetesActuator, units: int, fence: int = 0) -> tuple[str, ...]:
         self.orders += 1
@@ -166,9 +173,9 @@ def test_a_missing_permission_is_named(rig: Rig) -> None:
     with pytest.raises(ActuatorError, match="forbids `patch pods`"):
         rig.drain(hands, 1)
     assert rig.wanted() == 2
-    api = connect(rig.config, "", "ml")
+    found = connect(rig.config, "", "ml")
     missing = [
-        str(each) for each in rights([Workload.parse("Deployment/chat")]) if not api.may(each)
+        str(each) for each in rights([Workload.parse("Deployment/chat")]) if not found.may(each)
     ]
     assert missing == ["update deployments/scale.apps", "patch pods"]
 
@@ -281,6 +288,32 @@ def test_a_book_that_is_missing_or_torn_is_said_and_nothing_is_ordered(rig: Rig)
     with pytest.raises(ActuatorError, match="kubectl create configmap tidegate-fleet -n ml"):
         rig.prewarm(hands, 1)
     assert rig.wanted() == 1
+
+
+def test_in_the_cluster_the_service_account_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: no certificates can be made")
+    cert, key, token = (tmp_path / name for name in ("ca.crt", "key.pem", "token"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    token.write_text("first")
+    cluster = FakeCluster()
+    cluster.workload("deployments", "chat", 3)
+    monkeypatch.setattr(api, "IN_CLUSTER", token)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(cert))
+    with serving(cluster, tls) as url:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2])
+        assert connect(None, "", "ml").scale(Workload.parse("Deployment/chat")).replicas == 3
+    assert [each.lower() for each in cluster.tokens] == ["bearer first"]
 
 
 def test_no_way_into_the_cluster_is_one_clear_sentence(tmp_path: Path) -> None:
