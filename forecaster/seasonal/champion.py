@@ -247,6 +247,8 @@ def centre_z(verified: Verified, weights: FloatArray, origins: SlotArray, lead: 
     weights : float64[6, N]
         Of that lead.
     """
+    if not weights.any():
+        return verified.season_z(origins, lead).astype(np.float64)
     season, X = signals(verified, origins, lead)
     return np.asarray(season + np.einsum("nkm,km->nm", X, weights))
 

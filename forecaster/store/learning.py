@@ -41,13 +41,13 @@ class Learning:
         """
         with self._pool.transaction() as connection:
             ends = services.ends(connection, asked)
-            names = {number: name for name, (number, _) in ends.items()}
+            names = {number: name for name, (number, _, _) in ends.items()}
             judged = judgements.judgements_of(connection, list(names))
             serving = models.serving(connection, list(names))
             kept = folds.kept_folds(connection, {n: asked[name] for n, name in names.items()})
             from_s = {
-                number: (min(last_s, until_s) - (days + 2) * DAY_S) // slot_s * slot_s
-                for number, last_s in ends.values()
+                number: max(first_s, min(last_s, until_s) - (days + 2) * DAY_S) // DAY_S * DAY_S
+                for number, first_s, last_s in ends.values()
             }
             return [
                 Known(names[n], slots, judged.get(n, ()), serving.get(n), kept.get(n, {}))

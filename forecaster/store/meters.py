@@ -9,10 +9,11 @@ import numpy as np
 from forecaster.demand.counted import fuller
 from forecaster.domain.demand import RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, StoreError
+from forecaster.store.days import forget_days
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.queries import queries
 from forecaster.store.services import count_requests, lock_service, service_ids
-from forecaster.store.slots import change_slots
+from forecaster.store.slots import ALL_TIME_S, change_slots
 
 _SQL = queries("meter")
 _EVER_S = 253_402_300_800
@@ -49,6 +50,7 @@ class Meters:
         with self._pool.transaction() as connection:
             number = service_ids(connection, [service])[service]
             lock_service(connection, number)
+            forget_days(connection, number, *ALL_TIME_S)
             gone = connection.execute(_SQL["take"], {"service_id": number}).fetchone()
             if gone is not None and gone[0]:
                 count_requests(connection, number, -int(gone[0]), gone[1], gone[1])

@@ -22,10 +22,10 @@ def service_ids(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     return known
 
 
-def ends(connection: Connection, names: Iterable[str]) -> dict[str, tuple[int, float]]:
-    """Number and last arrival, epoch seconds, of those services that have requests."""
+def ends(connection: Connection, names: Iterable[str]) -> dict[str, tuple[int, float, float]]:
+    """Number, first and last arrival, epoch seconds, of those services that have requests."""
     rows = connection.execute(_SQL["ends"], {"names": sorted(set(names))})
-    return {name: (number, last_s) for name, number, last_s in rows}
+    return {name: (number, first_s, last_s) for name, number, first_s, last_s in rows}
 
 
 def service_id(connection: Connection, name: str) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from forecaster.demand import empty_sums
 from forecaster.domain.demand import SLOT_S, IntArray, SlotSums
+from forecaster.store.days import forget_days
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
@@ -18,7 +19,7 @@ from forecaster.store.rows import native
 
 _SQL = queries("slots")
 
-_ALL_TIME_S = (-2_208_988_800.0, 253_402_300_800.0)
+ALL_TIME_S = (-2_208_988_800.0, 253_402_300_800.0)
 """1900 to 9999: the range when none is asked for, epoch seconds."""
 
 _FORMATS = {
@@ -39,8 +40,8 @@ def read_slots(
     """Slots that start in ``[from_s, to_s)``, epoch seconds; None means all."""
     bounds = {
         "service_id": number,
-        "from_s": _ALL_TIME_S[0] if from_s is None else from_s,
-        "to_s": _ALL_TIME_S[1] if to_s is None else to_s,
+        "from_s": ALL_TIME_S[0] if from_s is None else from_s,
+        "to_s": ALL_TIME_S[1] if to_s is None else to_s,
     }
     table = _copied(connection, "read", bounds, _FORMATS)
     counts = np.ascontiguousarray(table["counts_1s"]).view("<u2").reshape(-1, SLOT_S)
@@ -73,6 +74,7 @@ def change_slots(
         "from_s": float(change.start_s[0]),
         "to_s": float(change.start_s[-1] + 1),
     }
+    forget_days(connection, number, bounds["from_s"], bounds["to_s"])
     stored = epoch_seconds(_copied(connection, "starts", bounds, {"start": ">i8"})["start"])
     touched = np.intersect1d(np.rint(stored).astype(np.int64), change.start_s)
     taken = _taken(connection, number, touched) if touched.size else empty_sums()

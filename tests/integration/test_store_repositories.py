@@ -283,6 +283,7 @@ def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str)
             "migration",
             "foretold",
             "fold",
+            "demand_day",
             "judgement",
             "retrain_run",
             "model",

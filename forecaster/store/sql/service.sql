@@ -7,7 +7,7 @@ insert into service (name) select unnest(%(names)s::text[]) on conflict (name) d
 select name, id from service where name = any (%(names)s);
 
 -- name: ends
-select name, id, extract(epoch from last_arrival)::float8
+select name, id, extract(epoch from first_arrival)::float8, extract(epoch from last_arrival)::float8
 from service
 where name = any (%(names)s) and requests > 0;
 
