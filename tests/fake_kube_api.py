@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.local_server import listening
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 GROUPS = {
@@ -89,11 +91,11 @@ class FakeCluster:
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass; controllers, scheduler and kubelet do what is due, second by second."""
+    def advance(self, seconds: float, step_s: float = 1.0) -> None:
+        """Let time pass; controllers, scheduler and kubelet do what is due, step by step."""
         with self.lock:
-            for _ in range(round(seconds)):
-                self.now_s += 1.0
+            for _ in range(round(seconds / step_s)):
+                self.now_s += step_s
                 self.settle()
 
     def settle(self) -> None:
@@ -397,18 +399,8 @@ def discovery(parts: list[str], kinds: set[str]) -> Any:
 def serving(cluster: FakeCluster, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve the fake on a free port of this machine; yields its address."""
     handler = type("Handler", (_Handler,), {"cluster": cluster})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(handler, tls) as port:
+        yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
 
 
 def kubeconfig(url: str, folder: Path) -> Path:

@@ -130,7 +130,7 @@ class Kube(Rig):
         )
 
     def advance(self, seconds: float) -> None:
-        self.cluster.advance(seconds)
+        self.cluster.advance(seconds, step_s=DRAIN_S)
         self.time_s = self.cluster.now_s
 
     def deny(self, on: bool) -> None:

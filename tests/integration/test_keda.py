@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from forecaster.domain.errors import ActuatorUnavailableError, DataError, Settin
 from forecaster.planning.leads import lead_times_s
 from tests.integration.run_helpers import Tidegate
 from tests.integration.tier_helpers import until
+from tests.local_server import self_signed
 
 CALL_S = 10.0
 
@@ -143,14 +142,7 @@ def test_a_stream_tells_of_the_first_unit_and_of_the_last_and_not_of_doubt() -> 
 
 
 def test_tls_lets_in_only_whom_the_authority_vouches_for(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: no certificates can be made")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    cert, key = self_signed(tmp_path)
     pem = cert.read_bytes()
     with scaler(Wanted(2), Tls(cert, key, cert)) as port:
         ours = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)

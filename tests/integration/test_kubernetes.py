@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from forecaster.domain.units import Fleet
 from forecaster.planning.leads import lead_times_s
 from forecaster.planning.ledger import lives
 from tests.fake_kube_api import COST, FakeCluster, kubeconfig, serving
+from tests.local_server import self_signed, server_context
 
 DRAINED_S = 10.0
 
@@ -293,23 +291,15 @@ def test_a_book_that_is_missing_or_torn_is_said_and_nothing_is_ordered(rig: Rig)
 def test_in_the_cluster_the_service_account_speaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: no certificates can be made")
-    cert, key, token = (tmp_path / name for name in ("ca.crt", "key.pem", "token"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(cert, key)
+    cert, key = self_signed(tmp_path)
+    token = tmp_path / "token"
     token.write_text("first")
     cluster = FakeCluster()
     cluster.workload("deployments", "chat", 3)
     monkeypatch.setattr(api, "IN_CLUSTER", token)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(cert))
-    with serving(cluster, tls) as url:
+    with serving(cluster, server_context(cert, key)) as url:
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2])
         assert connect(None, "", "ml").scale(Workload.parse("Deployment/chat")).replicas == 3

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,6 +15,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
+from forecaster.config import Settings
 from forecaster.demand.counted import Counted
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, SettingError
@@ -25,6 +23,8 @@ from forecaster.ingest.meter import Meter, MeterReport, refuse_silence
 from forecaster.ingest.presets import PRESETS, Counters
 from forecaster.ingest.prometheus import Address, Prometheus, SourceAwayError
 from forecaster.store import Store
+from forecaster.wiring.meters import refuse_twice
+from tests.local_server import listening, self_signed, server_context
 
 DAY_S = 86_400
 START_S = 1_700_006_400  # a midnight
@@ -180,17 +180,8 @@ def faked(fake: Fake, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(fake.body.encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"{'https' if tls else 'http'}://localhost:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler, tls) as port:
+        yield f"{'https' if tls else 'http'}://localhost:{port}"
 
 
 def ask(address: Address) -> None:
@@ -219,17 +210,8 @@ def test_token_parameters_and_path_reach_the_server(tmp_path: Path) -> None:
 
 
 def test_only_a_known_authority_is_believed(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: no certificates can be made")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(cert, key)
-    with faked(Fake(), tls) as url:
+    cert, key = self_signed(tmp_path)
+    with faked(Fake(), server_context(cert, key)) as url:
         ask(Address(url, ca=cert))
         with pytest.raises(SourceAwayError, match="cannot be reached: ConnectError"):
             ask(Address(url))
@@ -278,3 +260,11 @@ def test_each_preset_asks_for_its_own_names(name: str) -> None:
     ]
     names = (*preset.requests, *preset.in_flight, *tokens)
     assert asked == {f'{each}{{namespace="ml"}}' for each in names}
+
+
+def test_a_tier_of_ours_is_not_counted_twice() -> None:
+    service = {"name": "chat", "unit": "tiny-llama", "metrics": {"preset": "vllm"}}
+    with pytest.raises(SettingError, match="it logs its own requests"):
+        refuse_twice(Settings(prometheus={"url": "http://p"}, service=(service,)))
+    with pytest.raises(ValueError, match=r"\[service\.metrics\] wants prometheus\.url"):
+        Settings(service=(service,))

@@ -16,12 +16,14 @@ import httpx
 import numpy as np
 import pytest
 
+from forecaster.api.metrics import render
 from forecaster.config import Settings, load_settings
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
 from forecaster.store import Store
 from forecaster.wiring.meters import busy_of, reading
 from tests.integration.cli_runner import Runner
+from tests.integration.test_deploy_files import SERVICE
 from tests.integration.tier_helpers import until
 
 SCRAPE_S = 15
@@ -207,6 +209,15 @@ def test_the_settings_on_the_page_load(tmp_path: Path) -> None:
     for block in page.split("```toml\n")[1:]:
         file.write_text(block.split("```")[0])
         assert load_settings(file).service[0].metrics.asked
+
+
+def test_promtool_finds_no_fault_in_what_we_ship(prometheus: str) -> None:
+    del prometheus  # its promtool
+    rules = Path(__file__).parents[2] / "deploy" / "prometheus-rules.yml"
+    body, _ = render({"services": [SERVICE]})
+    for argv, said in ((["check", "rules", str(rules)], None), (["check", "metrics"], body)):
+        done = subprocess.run(["promtool", *argv], input=said, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr + done.stdout
 
 
 def test_wrong_names_are_one_clear_sentence(prometheus: str, cli: Runner) -> None:
