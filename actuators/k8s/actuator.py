@@ -131,7 +131,7 @@ class KubernetesActuator:
             if key in self._orders:
                 return self._orders[key]
             replicas.refuse_rival()
-            seen = replicas.look()
+            seen = replicas.look(choose=True)
             going = len(seen.surplus)  # ordered to go already
             fewer = min(units, seen.scale.replicas)
             leaving = seen.leaving[: going + max(fewer - seen.unmade, 0)]

@@ -60,8 +60,13 @@ class Replicas:
         self.workload = workload
         self._api, self._busy, self._pause = api, busy, pause
 
-    def look(self) -> Seen:
+    def look(self, choose: bool = False) -> Seen:
         """Scale and pods as they are now.
+
+        Parameters
+        ----------
+        choose : bool
+            Ask also who is busy: only where some pods are about to be given up.
 
         Raises
         ------
@@ -73,7 +78,7 @@ class Replicas:
             raise ActuatorUnavailableError(f"{self.workload} names no pods yet", "hold and retry")
         pods = self._api.pods(scale.selector)
         live = [pod for pod in pods if pod.live]
-        busy = self._busy() if len(live) > 1 else {}
+        busy = self._busy() if choose and len(live) > 1 else {}
         return Seen(scale, pods, self.workload.first_to_go(live, busy))
 
     def refuse_rival(self) -> None:

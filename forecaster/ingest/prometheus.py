@@ -18,6 +18,8 @@ from forecaster.domain.errors import DataError, SettingError
 
 log = logging.getLogger(__name__)
 CALL_S = 30.0
+NOW_S = 5.0
+"""An answer about this moment is of no use later."""
 POINTS_MOST = 11_000
 """Moments that Prometheus answers at most for one series."""
 
@@ -122,19 +124,21 @@ class Prometheus:
 
     def now(self, query: str, label: str) -> dict[str, float]:
         """The newest value by one label; see `range` for what is raised."""
-        found = self._ask("query", {"query": query})
+        found = self._ask("query", {"query": query}, NOW_S)
         return {
             each["metric"][label]: _number(each["value"][1])
             for each in found
             if label in each.get("metric", {})
         }
 
-    def _ask(self, method: str, asked: Mapping[str, str | int]) -> list[dict[str, Any]]:
+    def _ask(
+        self, method: str, asked: Mapping[str, str | int], limit_s: float = CALL_S
+    ) -> list[dict[str, Any]]:
         form = {key: str(value) for key, value in asked.items()}
         form |= dict(each.partition("=")[::2] for each in self._address.params)
         url = f"{self._address.url.rstrip('/')}/api/v1/{method}"
         try:
-            answer = self._http.post(url, data=form, headers=self._headers())
+            answer = self._http.post(url, data=form, headers=self._headers(), timeout=limit_s)
         except httpx.HTTPError as error:
             raise SourceAwayError(
                 f"Prometheus at {self._address.url} cannot be reached: {type(error).__name__}",

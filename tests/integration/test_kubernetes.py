@@ -101,8 +101,17 @@ def test_the_emptiest_goes_first_and_then_the_youngest(rig: Rig) -> None:
     rig.cluster.objects["deployments", "chat"]["spec"]["replicas"] = 3
     rig.cluster.advance(30)
     old, middle, young = [each["metadata"]["name"] for each in rig.cluster.pods()]
-    busy = {old: 4.0, middle: 0.0, young: 9.0}
-    (gone,) = rig.drain(rig.actuator(busy=lambda _: busy), 1)
+    asked = []
+
+    def busy(service: str) -> dict[str, float]:
+        asked.append(service)
+        return {old: 4.0, middle: 0.0, young: 9.0}
+
+    hands = rig.actuator(busy=busy)
+    hands.observe("chat")
+    assert not asked  # only where there is something to choose
+    (gone,) = rig.drain(hands, 1)
+    assert asked == ["chat"]
     assert gone.startswith(f"{middle}.")
     rig.cluster.advance(DRAINED_S)
     (gone,) = rig.drain(rig.actuator(), 1)
