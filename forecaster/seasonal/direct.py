@@ -60,6 +60,8 @@ class DirectMap(Member):
                 whole = ((whole - centre) / size).astype(np.float32)
                 self.moments[n] += whole[:, : self.window].T @ whole
             self.windows = windows
+        elif hasattr(self, "maps"):
+            return  # nothing is new
         self.maps = self._maps()
 
     def _maps(self) -> FloatArray:
