@@ -3,17 +3,23 @@
 The planner knows what a violation is worth (`layers.violation_price_s`), not how wrong its capacity
 curve is today: another token mix, a busy host, a router of another kind. What was kept of the SLO
 says so. Ahead of the target the same load is planned for as if it were less, behind it as if it
-were more: integral control on the error budget.
+were more: integral control on the error budget, slower towards more units than towards fewer.
 """
 
 from __future__ import annotations
 
 import math
 
-GAIN = 1.0
-"""A whole day's budget overspent multiplies the load by exp(GAIN)."""
+REPAID = 0.25
+"""A whole day's budget overspent multiplies the load by exp(REPAID): it is repaid over days.
+
+Paid back within one, the same attainment takes 2 to 14 % more unit-hours in the replay: units bought in
+a hurry save little.
+"""
+SPARED = 1.0
+"""A whole day's budget that the planner was too careful with multiplies the load by exp(-SPARED)."""
 LEAST, MOST = 0.2, 1.6
-"""Behind by more than a day's budget, the rest is repaid over time and not all at once."""
+"""However far off the budget is, no plan is made for less or more than these times the load."""
 
 
 def load_factor(
@@ -47,12 +53,12 @@ def load_factor(
 
     Examples
     --------
-    On budget nothing changes; a quarter of a day's budget overspent plans for a quarter more load; what was
+    On budget nothing changes; a day's budget overspent plans for a quarter more load; what was
     foreseen not to be spent is not spent now.
 
     >>> load_factor(100, 10_000, 100, 0.01, 1e6)
     1.0
-    >>> round(load_factor(2_600, 10_000, 100, 0.01, 1e6), 3)
+    >>> round(load_factor(10_100, 10_000, 100, 0.01, 1e6), 3)
     1.284
     >>> load_factor(0, 100_000, 0, 0.01, 1e6)
     1.0
@@ -63,6 +69,7 @@ def load_factor(
     if budget <= 0:
         return 1.0
     overspent = (outside - allowed_share * requests) / budget
-    if overspent < 0:
-        overspent = max(overspent, min((outside - foreseen) / budget, 0.0))
-    return max(math.exp(min(GAIN * overspent, math.log(MOST))), LEAST)
+    if overspent >= 0:
+        return math.exp(min(REPAID * overspent, math.log(MOST)))
+    too_careful = max(overspent, min((outside - foreseen) / budget, 0.0))
+    return max(math.exp(SPARED * too_careful), LEAST)

@@ -31,7 +31,7 @@ def test_on_budget_nothing_changes_behind_it_more_is_planned_for() -> None:
     assert budget.load_factor(1e5) == 1.0
     budget.add(records(1000, late=500), 60.0)
     behind = budget.load_factor(1e5)
-    assert behind > 1.2
+    assert behind > 1.1
     budget.add(records(5000, late=0), 120.0)
     assert 1 < budget.load_factor(1e5) < behind
 
