@@ -17,9 +17,12 @@ from actuators.intake.optimise import MODEL_FILE, save_optimised, save_plain
 from actuators.intake.quantise import save_quantised
 from actuators.intake.start_times import StartTimes, measure_starts
 from actuators.intake.unit_file import unit_toml
+from actuators.onnx_tier.devices import check_gpu_wishes, visible_devices
 from actuators.onnx_tier.jobs import expected_work_s
+from actuators.onnx_tier.placement import CONTEXT_BYTES
 from actuators.onnx_tier.profiler import Measurement, measure
 from actuators.onnx_tier.samples import SHAPES_KEY, Shapes, sample_shape
+from actuators.onnx_tier.session import runs_on_cpu
 from actuators.onnx_tier.tokenizer_files import TEXT_FILES
 from forecaster.domain.errors import SettingError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
@@ -50,7 +53,7 @@ class Wishes:
         Shapes of inputs whose free axes do not take any length.
     weight_bits : int
         8 or 4 to quantise the weights of matrix products; 0 leaves them.
-    provider, threads, compute_share, price_per_hour
+    provider, threads, compute_share, device_memory_share, cuda_graphs, price_per_hour
         As in `UnitType`.
     budget_s : float
         Time for each of the two measurements.
@@ -66,6 +69,8 @@ class Wishes:
     provider: str = "auto"
     threads: int = 1
     compute_share: float = 1.0
+    device_memory_share: float = 1.0
+    cuda_graphs: bool = False
     price_per_hour: float = 1.0
     budget_s: float = 3.0
     replace: bool = False
@@ -215,20 +220,33 @@ def _declared(name: str, model: CheckedModel, wishes: Wishes) -> UnitType:
             *(1e-6,) * 4,
             max_batch=wishes.max_batch,
             chunk_tokens=wishes.chunk_tokens,
-            kv_tokens=kv_tokens_for(model, wanted, available_bytes()),
+            kv_tokens=kv_tokens_for(model, wanted, _memory_bytes(wishes)),
         )
     else:
         most = wishes.max_batch if model.batches else 1
         profile = ClassicProfile(((1, 1e-6),) if most == 1 else ((1, 1e-6), (most, 1e-6)))
-    return UnitType(
+    declared = UnitType(
         name=name,
         profile=profile,
         model_file=MODEL_FILE,
         provider=wishes.provider,
         threads=wishes.threads,
         compute_share=wishes.compute_share,
+        device_memory_share=wishes.device_memory_share,
+        cuda_graphs=wishes.cuda_graphs,
         price_per_hour=wishes.price_per_hour,
     )
+    check_gpu_wishes(declared)
+    return declared
+
+
+def _memory_bytes(wishes: Wishes) -> int:
+    """Return what a unit may take where it will run: of the smallest device, or of this machine."""
+    devices = () if runs_on_cpu(wishes.provider) else visible_devices()
+    if not devices:
+        return available_bytes()
+    smallest = min(each.memory_bytes for each in devices)
+    return int(smallest * wishes.device_memory_share) - CONTEXT_BYTES
 
 
 def _compare(

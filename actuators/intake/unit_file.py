@@ -11,6 +11,8 @@ from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitTyp
 _OWN = (
     "provider",
     "threads",
+    "device_memory_share",
+    "cuda_graphs",
     "compute_share",
     "lead_time_s",
     "drain_deadline_s",
@@ -51,6 +53,8 @@ def _value(value: object) -> str:
         return _text(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(each) for each in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         text = f"{value:.6g}"
         return text if any(mark in text for mark in ".e") else f"{text}.0"

@@ -104,15 +104,23 @@ class GenerateEngine:
         Limits: `max_batch` rows, `chunk_tokens` a step, `kv_tokens` over all rows.
     prefix_share : float
         Share of `kv_tokens` kept beside them for prompts that begin alike; 0 reads each anew.
+    device, graphs : str, bool
+        As in `KvRows`.
     """
 
     def __init__(
-        self, session: Any, profile: GenerativeProfile, prefix_share: float = PREFIX_SHARE
+        self,
+        session: Any,
+        profile: GenerativeProfile,
+        prefix_share: float = PREFIX_SHARE,
+        *,
+        device: str = "",
+        graphs: bool = False,
     ) -> None:
         signature = signature_of(session)
         self._profile = profile
         row_tokens = min(signature.context_tokens, profile.kv_tokens)
-        self._kv = KvRows(session, signature, profile.max_batch, row_tokens)
+        self._kv = KvRows(session, signature, profile.max_batch, row_tokens, device, graphs)
         self._prefixes = PrefixStore(self._kv, int(profile.kv_tokens * prefix_share))
         self._waiting: deque[GenerateRequest] = deque()
         self._rows: list[_Sequence] = []

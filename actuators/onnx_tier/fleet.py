@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from actuators.onnx_tier.devices import Device
 from actuators.onnx_tier.links import FrameLink
 from actuators.onnx_tier.rings import NumberedRing
 from actuators.onnx_tier.spec import TierService
@@ -36,6 +37,8 @@ class Unit:
         Its end was ordered: an exit is no failure.
     packed_s : float or None
         Where it started in stages: how long its weights took to be packed, once they are.
+    device : Device or None
+        The GPU that it was placed on.
     """
 
     unit_id: str
@@ -56,6 +59,7 @@ class Unit:
     exited: bool = False
     how_it_ended: str = ""
     packed_s: float | None = None
+    device: Device | None = None
 
 
 class FleetTable:
@@ -87,12 +91,20 @@ class FleetTable:
         """Number of units that cost money."""
         return sum(unit.state in LIVE_STATES for unit in self._units.values())
 
-    def order(self, service: TierService, reason: str) -> Unit:
-        """Add a cold unit."""
+    def devices_taken(self) -> list[tuple[Device, float]]:
+        """Return where live units were placed, and the share of its device that each one holds."""
+        return [
+            (each.device, each.service.unit_type.device_memory_share)
+            for each in self
+            if each.device is not None and each.state in LIVE_STATES
+        ]
+
+    def order(self, service: TierService, reason: str, device: Device | None = None) -> Unit:
+        """Add a cold unit, placed on `device`."""
         self._ordered += 1
         unit_id = f"{service.service}-{self.tier[:6]}-{self._ordered}"
         now_s = self._clock.now_s()
-        unit = Unit(unit_id, service, self._ordered, now_s, now_s, reason)
+        unit = Unit(unit_id, service, self._ordered, now_s, now_s, reason, device=device)
         self._units[unit_id] = unit
         return unit
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actuators.onnx_tier.session import ModelSignature, TensorSpec
+from actuators.onnx_tier.kv_device import DeviceMemory, last_logits
+from actuators.onnx_tier.kv_graphs import GraphDecoder, no_graph
+from actuators.onnx_tier.kv_memory import HostMemory, KvBlock, KvMemory
+from actuators.onnx_tier.session import CUDA, ModelSignature, TensorSpec, provider_of
 from forecaster.domain.errors import ModelError
 
 Tokens = npt.NDArray[np.int64]
-KvBlock = list[npt.NDArray[Any]]
-"""Keys and values of some tokens: one array for each cache of the model."""
+Logits = npt.NDArray[np.floating[Any]]
 
 _PAST = re.compile(r"^past_key_values\.(\d+)\.(key|value)$")
 
@@ -35,9 +37,22 @@ class KvRows:
         Sequences at once.
     row_tokens : int
         Tokens that one row holds.
+    device : str
+        Where the cache lies: ``cuda`` or ``cpu``, in the memory that ONNX Runtime gives out there;
+        empty for the session's own device, numpy's arrays on a CPU.
+    graphs : bool
+        Whether decoding steps are captured as CUDA graphs: their masks then have full length.
     """
 
-    def __init__(self, session: Any, signature: ModelSignature, rows: int, row_tokens: int) -> None:
+    def __init__(
+        self,
+        session: Any,
+        signature: ModelSignature,
+        rows: int,
+        row_tokens: int,
+        device: str = "",
+        graphs: bool = False,
+    ) -> None:
         self._session = session
         self.row_tokens = row_tokens
         pasts = [each for each in signature.inputs if _PAST.match(each.name)]
@@ -49,11 +64,13 @@ class KvRows:
                 + ", ".join(sorted(names)),
                 "export it with onnxruntime-genai's builder, or serve it as kind = 'classic'",
             )
-        # Zero pages cost nothing until a sequence grows into them.
-        self._buffers = [(each.name, _buffer(each, rows, row_tokens)) for each in pasts]
-        logits = next(each for each in signature.outputs if each.name == "logits")
-        self._logits_dtype = np.dtype(logits.dtype)
-        self._vocabulary = logits.shape[-1]
+        self._logits = next(each for each in signature.outputs if each.name == "logits")
+        device = device or ("cuda" if provider_of(session) == CUDA else "")
+        self._memory: KvMemory = _memory(pasts, rows, row_tokens, device)
+        self._last = last_logits(self._logits, device) if device else None
+        self._graphs: GraphDecoder | None = None
+        if graphs:
+            self._graphs = GraphDecoder(self._memory, self._logits, row_tokens, self._positions)
         self._bindings: dict[tuple[int, int], Any] = {}
         self._arange = np.arange(row_tokens)
 
@@ -65,9 +82,9 @@ class KvRows:
     @property
     def vocabulary(self) -> int:
         """Number of token ids."""
-        return self._vocabulary
+        return self._logits.shape[-1]
 
-    def decode(self, tokens: Tokens, lengths: Tokens) -> npt.NDArray[np.floating[Any]]:
+    def decode(self, tokens: Tokens, lengths: Tokens) -> Logits:
         """Append one token to each of rows 0..n-1.
 
         Parameters
@@ -82,60 +99,77 @@ class KvRows:
         float[n, vocabulary]
             Logits of each row's next token.
         """
+        if self._graphs is not None:
+            return self._graphs.decode(self._session, tokens, lengths)
         after = lengths + 1
         mask = (self._arange[: int(after.max())] < after[:, None]).astype(np.int64)
-        return self._run(0, tokens[:, None], mask)[:, 0, :]
+        binding, _kept = self._bound(0, tokens[:, None], mask)
+        logits = self._bind_logits(binding, (tokens.size, 1, self.vocabulary))
+        self._session.run_with_iobinding(binding)
+        return logits[:, 0, :]
 
-    def prefill(self, row: int, tokens: Tokens, cached: int) -> npt.NDArray[np.floating[Any]]:
+    def prefill(self, row: int, tokens: Tokens, cached: int) -> Logits:
         """Read `tokens` into `row` behind its `cached` tokens; return the last logits, float[v]."""
         mask = np.ones((1, cached + tokens.size), np.int64)
-        return np.asarray(self._run(row, tokens[None, :], mask)[0, -1, :])
+        binding, _kept = self._bound(row, tokens[None, :], mask)
+        options = no_graph() if self._graphs is not None else None
+        if self._last is not None:
+            binding.bind_output("logits", self._memory.device, 0)
+            self._session.run_with_iobinding(binding, options)
+            return self._cut(binding)
+        logits = self._bind_logits(binding, (1, tokens.size, self.vocabulary))
+        self._session.run_with_iobinding(binding, options)
+        return np.asarray(logits[0, -1, :])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of row `source` over row `target`."""
-        for _, buffer in self._buffers:
-            buffer[target, :, :length] = buffer[source, :, :length]
+        self._memory.move(source, target, length)
 
     def read(self, row: int, start: int, end: int) -> KvBlock:
         """Return a copy of tokens `start` to `end` of a row."""
-        return [buffer[row, :, start:end].copy() for _, buffer in self._buffers]
+        return self._memory.read(row, start, end)
 
     def write(self, row: int, start: int, block: KvBlock) -> None:
         """Put a block into a row from token `start` on."""
-        for (_, buffer), part in zip(self._buffers, block, strict=True):
-            buffer[row, :, start : start + part.shape[1]] = part
+        self._memory.write(row, start, block)
 
-    def _run(self, row: int, ids: Tokens, mask: Tokens) -> npt.NDArray[np.floating[Any]]:
-        rows = ids.shape[0]
-        binding = self._binding(row, rows)
+    def _bound(self, row: int, ids: Tokens, mask: Tokens) -> tuple[Any, list[Tokens]]:
+        """Return a binding of rows and inputs, and the arrays that it points into."""
+        binding = self._binding(row, ids.shape[0])
         ids = np.ascontiguousarray(ids)
-        logits = np.empty((rows, ids.shape[1], self._vocabulary), self._logits_dtype)
-        binding.bind_input("input_ids", "cpu", 0, np.int64, ids.shape, ids.ctypes.data)
-        binding.bind_input("attention_mask", "cpu", 0, np.int64, mask.shape, mask.ctypes.data)
+        inputs = {"input_ids": ids, "attention_mask": mask}
         if self._positions:
             places = mask.sum(1, keepdims=True) - ids.shape[1] + np.arange(ids.shape[1])
-            binding.bind_input("position_ids", "cpu", 0, np.int64, places.shape, places.ctypes.data)
-        binding.bind_output(
-            "logits", "cpu", 0, self._logits_dtype.type, logits.shape, logits.ctypes.data
-        )
-        self._session.run_with_iobinding(binding)
+            inputs["position_ids"] = places
+        for name, value in inputs.items():
+            binding.bind_input(name, "cpu", 0, np.int64, value.shape, value.ctypes.data)
+        return binding, list(inputs.values())
+
+    def _bind_logits(self, binding: Any, shape: tuple[int, int, int]) -> Logits:
+        logits: Logits = np.empty(shape, self._logits.dtype)
+        kind = logits.dtype.type
+        binding.bind_output("logits", "cpu", 0, kind, logits.shape, logits.ctypes.data)
         return logits
+
+    def _cut(self, binding: Any) -> Logits:
+        """Bring home the last of the logits, the output that was bound last."""
+        assert self._last is not None
+        cut = self._last.io_binding()
+        cut.bind_ortvalue_input("logits", binding.get_outputs()[-1])
+        cut.bind_output("last", "cpu", 0)
+        self._last.run_with_iobinding(cut)
+        return np.asarray(cut.get_outputs()[0].numpy()[0, -1])
 
     def _binding(self, row: int, rows: int) -> Any:
         """Return the binding of `rows` rows from `row` on; each is made once and kept."""
         found = self._bindings.get((row, rows))
-        if found is not None:
-            return found
-        binding = self._session.io_binding()
-        for name, buffer in self._buffers:
-            shape = (rows, *buffer.shape[1:])
-            address = buffer[row:].ctypes.data
-            present = name.replace("past_key_values", "present")
-            binding.bind_input(name, "cpu", 0, buffer.dtype.type, shape, address)
-            binding.bind_output(present, "cpu", 0, buffer.dtype.type, shape, address)
-        self._bindings[row, rows] = binding
-        return binding
+        if found is None:
+            found = self._bindings[row, rows] = self._session.io_binding()
+            self._memory.bind(found, row, rows)
+        return found
 
 
-def _buffer(past: TensorSpec, rows: int, row_tokens: int) -> npt.NDArray[Any]:
-    return np.zeros((rows, past.shape[1], row_tokens, past.shape[3]), past.dtype)
+def _memory(pasts: list[TensorSpec], rows: int, row_tokens: int, device: str) -> KvMemory:
+    if not device:
+        return HostMemory(pasts, rows, row_tokens)
+    return DeviceMemory(pasts, rows, row_tokens, device)

@@ -10,7 +10,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from actuators.onnx_tier.kv_rows import KvBlock, KvRows, Tokens
+from actuators.onnx_tier.kv_memory import KvBlock
+from actuators.onnx_tier.kv_rows import KvRows, Tokens
 
 BLOCK_TOKENS = 32
 

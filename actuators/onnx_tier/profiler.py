@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from actuators.onnx_tier.devices import GpuLimits
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest, Step
 from actuators.onnx_tier.samples import Shapes, sample_inputs
-from actuators.onnx_tier.session import check_model, open_session, signature_of
+from actuators.onnx_tier.session import captures, check_model, open_session, signature_of
 from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
@@ -86,10 +87,13 @@ def measure(
         When the file is missing, broken, or not of the unit type's kind.
     """
     check_model(model_path)
-    session = open_session(model_path, unit_type.provider, unit_type.threads)
+    gpu = GpuLimits(graphs=unit_type.cuda_graphs)
+    session = open_session(model_path, unit_type.provider, unit_type.threads, gpu=gpu)
     watch = _Watch(unit_type.compute_share, unit_type.threads)
     if isinstance(unit_type.profile, GenerativeProfile):
-        return _measure_generative(session, unit_type.profile, watch, budget_s)
+        graphs = captures(session, unit_type.cuda_graphs)
+        engine = GenerateEngine(session, unit_type.profile, prefix_share=0.0, graphs=graphs)
+        return _measure_generative(engine, unit_type.profile, watch, budget_s)
     return _measure_classic(session, unit_type.profile, watch, budget_s, shapes)
 
 
@@ -112,9 +116,8 @@ class _Watch:
 
 
 def _measure_generative(
-    session: Any, limits: GenerativeProfile, watch: _Watch, budget_s: float
+    engine: GenerateEngine, limits: GenerativeProfile, watch: _Watch, budget_s: float
 ) -> Measurement:
-    engine = GenerateEngine(session, limits, prefix_share=0.0)
     _run(engine, 1, min(8, engine.row_tokens - _DECODED), watch)
     steps: list[Step] = []
     deadline_s = time.monotonic() + budget_s

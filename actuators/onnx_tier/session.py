@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from actuators.onnx_tier.devices import GpuLimits
 from forecaster.domain.errors import ModelError
 
 CPU = "CPUExecutionProvider"
@@ -63,7 +64,12 @@ class WrongProviderError(ModelError):
     """The session did not land on the provider that the unit type demands."""
 
 
-def open_session(path: Path, provider: str, threads: int, *, packed: bool = True) -> Any:
+NO_LIMITS = GpuLimits()
+
+
+def open_session(
+    path: Path, provider: str, threads: int, *, packed: bool = True, gpu: GpuLimits = NO_LIMITS
+) -> Any:
     """Create a session on the required provider.
 
     Parameters
@@ -76,6 +82,8 @@ def open_session(path: Path, provider: str, threads: int, *, packed: bool = True
         Intra-op threads. They never spin: units share a machine.
     packed : bool
         Whether weights are copied into the layout that kernels like best; False starts sooner.
+    gpu : GpuLimits
+        What the session may do on a GPU; nothing to a session on the CPU.
 
     Raises
     ------
@@ -88,8 +96,9 @@ def open_session(path: Path, provider: str, threads: int, *, packed: bool = True
     if wants_cuda and cuda_visible():
         ort.preload_dlls()
     # Asking for a provider without a device prints C++ errors and gives a CPU session: ask first.
-    chosen = [CUDA, CPU] if wants_cuda and cuda_visible() else [CPU]
-    if provider == "cuda" and chosen[0] != CUDA:
+    on_gpu = wants_cuda and cuda_visible()
+    chosen = [(CUDA, gpu.provider_options()), CPU] if on_gpu else [CPU]
+    if provider == "cuda" and not on_gpu:
         raise WrongProviderError(
             "told cuda, session is on CPU: ONNX Runtime sees no CUDA device",
             "install the [cuda] extra and a driver, or set provider = 'auto' or 'cpu'",
@@ -127,6 +136,11 @@ def _gpu_hardware() -> bool:
 def provider_of(session: Any) -> str:
     """Return the execution provider that runs the session."""
     return str(session.get_providers()[0])
+
+
+def captures(session: Any, wanted: bool) -> bool:
+    """Whether a session's steps can be captured as wanted: where `auto` got a CPU, they cannot."""
+    return wanted and provider_of(session) == CUDA
 
 
 def signature_of(session: Any) -> ModelSignature:

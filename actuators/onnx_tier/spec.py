@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from actuators.onnx_tier.devices import check_gpu_wishes
 from forecaster.domain.errors import SettingError
 from forecaster.domain.ports import Clock
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile, UnitType
@@ -130,6 +131,7 @@ class TierSpec:
                     each.unit_type.compute_share,
                     "0 < share <= 1",
                 )
+            check_gpu_wishes(each.unit_type)
 
     def make_clock(self) -> Clock:
         """Return the clock that stamps arrivals and unit events."""

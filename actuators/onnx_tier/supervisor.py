@@ -12,6 +12,7 @@ from actuators.onnx_tier.fleet import FleetTable, Unit
 from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
 from actuators.onnx_tier.order_book import OrderBook
+from actuators.onnx_tier.placement import ON_CPU, StartPlan
 from actuators.onnx_tier.replacements import Replacements
 from actuators.onnx_tier.retry_after import retry_after_s
 from actuators.onnx_tier.router import Router
@@ -27,9 +28,7 @@ from forecaster.domain.units import Fleet
 log = logging.getLogger("onnx_tier")
 
 MONITOR_S = 0.25
-_STOP_WITHIN_S = 5.0
-_EXIT_REPORT_S = 1.0
-_LAST_WORDS_S = 0.2
+_STOP_WITHIN_S, _EXIT_REPORT_S, _LAST_WORDS_S = 5.0, 1.0, 0.2
 
 
 class Supervisor:
@@ -45,8 +44,8 @@ class Supervisor:
         Stamps orders and events.
     socket_path : Path
         Where units connect.
-    in_stages : frozenset of str
-        Services whose units answer before their weights are packed.
+    plan : StartPlan
+        How and where units start.
     """
 
     def __init__(
@@ -55,17 +54,18 @@ class Supervisor:
         tier: str,
         clock: Clock,
         socket_path: Path,
-        in_stages: frozenset[str] = frozenset(),
+        plan: StartPlan = ON_CPU,
     ) -> None:
         self._spec = spec
         self._services = {each.service: each for each in spec.services}
         self._clock = clock
         self._socket_path = socket_path
+        self._plan = plan
         self.fleet = FleetTable(tier, clock)
         self.router = Router(spec.services, self._release, self.retry_after_s)
         self._orders = OrderBook()
         self._replacements = Replacements(time.monotonic)
-        self._zygote = ZygoteHost(self, socket_path, in_stages)
+        self._zygote = ZygoteHost(self, socket_path, plan)
         self._server: asyncio.AbstractServer | None = None
         self._monitor: asyncio.Task[None] | None = None
         self._lead_s: dict[str, float] = {}
@@ -135,9 +135,7 @@ class Supervisor:
             self._release(unit.unit_id)
         self.router.refuse_waiting()
         deadline_s = time.monotonic() + 1.0
-        while any(each.pid and not each.exited for each in self.fleet):
-            if time.monotonic() > deadline_s:
-                break
+        while time.monotonic() < deadline_s and any(u.pid and not u.exited for u in self.fleet):
             await asyncio.sleep(0.01)
         if self._monitor is not None:
             self._monitor.cancel()
@@ -165,9 +163,11 @@ class Supervisor:
                 f"{units} more units of {service!r} are denied: {live} of {room} are taken",
                 "raise max_units_total or drain another service",
             )
-        ordered = [self.fleet.order(self._services[service], reason) for _ in range(units)]
+        kind = self._services[service]
+        places = self._plan.places(kind, self.fleet.devices_taken(), units)
+        ordered = tuple(self.fleet.order(kind, reason, place).unit_id for place in places)
         self._fork_cold_units()
-        return tuple(unit.unit_id for unit in ordered)
+        return ordered
 
     def _drain_some(self, service: str, units: int, reason: str) -> tuple[str, ...]:
         work_s = {each.unit_id: self.router.work_s(each.unit_id) for each in self.fleet}
@@ -210,7 +210,7 @@ class Supervisor:
         if unit.released or (unit.link is None and unit.state is not UnitState.STARTING):
             self._end(unit, how)
         else:
-            # Its last words may still lie in its socket: they say why, the exit status only that.
+            # Its last words may still lie in its socket: they say why, the status only that.
             asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._end, unit, how)
 
     def _fork_cold_units(self) -> None:
@@ -323,7 +323,7 @@ class Supervisor:
         if unit.pid and not unit.exited:
             kill(unit.pid)
         if served and not self._stopping and self._replacements.allow(unit.service.service):
-            self.fleet.order(unit.service, f"replaces {unit.unit_id}: {how}")
+            self.fleet.order(unit.service, f"replaces {unit.unit_id}: {how}", unit.device)
             self._fork_cold_units()
 
     async def _watch(self) -> None:
@@ -341,14 +341,14 @@ class Supervisor:
                         self._act_on(unit, late)
 
     def _act_on(self, unit: Unit, late: Overdue) -> None:
-        unit_type = unit.service.unit_type
         match late:
             case Overdue.LOAD:
                 self._end(unit, f"not loaded within {self._spec.load_deadline_s:g} s")
             case Overdue.HEARTBEAT:
                 self._end(unit, f"no heartbeat for {self._spec.heartbeat_timeout_s:g} s: killed")
             case Overdue.DRAIN:
-                deadline = f"the drain deadline of {unit_type.drain_deadline_s:g} s"
+                deadline_s = unit.service.unit_type.drain_deadline_s
+                deadline = f"the drain deadline of {deadline_s:g} s"
                 log.warning("unit %s is over %s", unit.unit_id, deadline)
                 unit.reason = f"{unit.reason}; killed at {deadline}"
                 self.router.lose_unit(unit.unit_id, f"was ended at {deadline}")

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from actuators.onnx_tier.control_api import ControlApi
+from actuators.onnx_tier.devices import visible_devices
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.http_guard import GuardedProtocol, guarded
 from actuators.onnx_tier.inference import Inference
@@ -31,11 +32,12 @@ from actuators.onnx_tier.inference_api import InferenceApi
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.meters import Meters
 from actuators.onnx_tier.openai_api import OpenAiApi
+from actuators.onnx_tier.placement import StartPlan, cache_bytes, check_fits
 from actuators.onnx_tier.public_http import public_protocol
 from actuators.onnx_tier.replies import JsonReply, refusal_reply
 from actuators.onnx_tier.session import ModelSignature, check_model, runs_on_cpu
 from actuators.onnx_tier.spec import TierService, TierSpec
-from actuators.onnx_tier.stages import prefetch, starts_in_stages
+from actuators.onnx_tier.stages import prefetch, starts_in_stages, weight_files
 from actuators.onnx_tier.supervisor import Supervisor
 from actuators.onnx_tier.text import ModelText
 from actuators.onnx_tier.tokenizer_files import text_of
@@ -95,9 +97,8 @@ async def _serve(
 ) -> None:
     tier, clock = uuid.uuid4().hex, spec.make_clock()
     control_path = folder / "control.sock"
-    on_cpu = [each for each in spec.services if runs_on_cpu(each.unit_type.provider)]
-    in_stages = frozenset(each.service for each in on_cpu if starts_in_stages(each.model_path))
-    supervisor = Supervisor(spec, tier, clock, folder / "units.sock", in_stages)
+    plan = _start_plan(spec, signatures)
+    supervisor = Supervisor(spec, tier, clock, folder / "units.sock", plan)
     door = FrontDoor(tier, clock, spec.services, signatures, texts, supervisor.router)
     ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
 
@@ -136,6 +137,24 @@ async def _serve(
     await asyncio.gather(*serving)
     (spec.home / "tier.json").unlink(missing_ok=True)
     log.info("stopped")
+
+
+def _start_plan(spec: TierSpec, signatures: dict[str, ModelSignature]) -> StartPlan:
+    """Choose how units start; see that those on a device fit into their share of it."""
+    on_cpu = [each for each in spec.services if runs_on_cpu(each.unit_type.provider)]
+    in_stages = frozenset(each.service for each in on_cpu if starts_in_stages(each.model_path))
+    if len(on_cpu) == len(spec.services):
+        return StartPlan(in_stages)
+    caches = {
+        each.service: cache_bytes(signatures[each.service], each.unit_type)
+        for each in spec.services
+    }
+    plan = StartPlan(in_stages, visible_devices(), caches)
+    for each in spec.services:
+        files = {each.model_path, *weight_files(each.model_path)}
+        weight_bytes = sum(file.stat().st_size for file in files)
+        check_fits(plan, each.service, each.unit_type, weight_bytes)
+    return plan
 
 
 async def _start_grpc(spec: TierSpec, inference: Inference) -> GrpcApi | None:

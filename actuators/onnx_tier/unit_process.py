@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from actuators.onnx_tier.devices import GpuLimits
 from actuators.onnx_tier.session import open_session, provider_of, signature_of
 from actuators.onnx_tier.spec import unit_type_from_dict
 from actuators.onnx_tier.stages import SecondStage
@@ -34,7 +35,8 @@ def run_unit(order: dict[str, Any]) -> int:
     ----------
     order : dict
         ``unit_id``, ``socket`` (path), ``unit_type`` (as `unit_type_to_dict`), ``model_path``,
-        ``in_stages`` (whether it answers before its weights are packed).
+        ``in_stages`` (whether it answers before its weights are packed), ``device`` (name of the GPU
+        that it may use; empty for any), ``gpu`` (fields of `GpuLimits`).
     """
     # Ctrl-C reaches the whole process group: the tier decides when a unit ends, not the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -45,7 +47,10 @@ def run_unit(order: dict[str, Any]) -> int:
         link.send({"t": "loading", "unit_id": order["unit_id"], "pid": os.getpid()})
         unit_type = unit_type_from_dict(order["unit_type"])
         path, in_stages = Path(order["model_path"]), bool(order["in_stages"])
-        work = _load(link, unit_type, path, in_stages)
+        if order["device"]:
+            # Before CUDA is first touched: this process sees one device, and calls it 0.
+            os.environ["CUDA_VISIBLE_DEVICES"] = order["device"]
+        work = _load(link, unit_type, path, in_stages, GpuLimits(**order["gpu"]))
         if work is None:
             return 1
         make = partial(open_session, path, unit_type.provider, unit_type.threads)
@@ -62,11 +67,14 @@ def run_unit(order: dict[str, Any]) -> int:
     return 0
 
 
-def _load(link: BlockingLink, unit_type: UnitType, path: Path, in_stages: bool) -> UnitWork | None:
+def _load(
+    link: BlockingLink, unit_type: UnitType, path: Path, in_stages: bool, gpu: GpuLimits
+) -> UnitWork | None:
     started_s = time.monotonic()
     try:
-        packed = not in_stages
-        session = open_session(path, unit_type.provider, unit_type.threads, packed=packed)
+        session = open_session(
+            path, unit_type.provider, unit_type.threads, packed=not in_stages, gpu=gpu
+        )
         work = make_work(session, unit_type)
     except (ModelError, MemoryError) as error:
         link.send({"t": "failed", "reason": str(error) or "out of memory"})

@@ -9,7 +9,7 @@ import numpy as np
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
 from actuators.onnx_tier.sampling import Sampling
-from actuators.onnx_tier.session import signature_of
+from actuators.onnx_tier.session import captures, signature_of
 from actuators.onnx_tier.wire import Frame, Header, pack_tensors, unpack_tensors
 from forecaster.domain.profile import GenerativeProfile, UnitType
 
@@ -42,13 +42,14 @@ class UnitWork(Protocol):
 def make_work(session: Any, unit_type: UnitType) -> UnitWork:
     """Return the engine that the unit type's kind asks for, around an open session."""
     if isinstance(unit_type.profile, GenerativeProfile):
-        return _GenerativeWork(session, unit_type.profile)
+        graphs = captures(session, unit_type.cuda_graphs)
+        return _GenerativeWork(GenerateEngine(session, unit_type.profile, graphs=graphs))
     return _ClassicWork(session, ClassicEngine(session, unit_type.profile))
 
 
 class _GenerativeWork:
-    def __init__(self, session: Any, profile: GenerativeProfile) -> None:
-        self._engine = GenerateEngine(session, profile)
+    def __init__(self, engine: GenerateEngine) -> None:
+        self._engine = engine
 
     @property
     def has_work(self) -> bool:

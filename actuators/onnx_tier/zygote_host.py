@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 from actuators.onnx_tier.fleet import Unit
 from actuators.onnx_tier.links import FrameLink
+from actuators.onnx_tier.placement import ON_CPU, StartPlan
 from actuators.onnx_tier.spec import unit_type_to_dict
 from actuators.onnx_tier.wire import Header
 
@@ -56,15 +58,13 @@ class ZygoteHost:
         Who is told.
     units_socket : Path
         Where forked units connect.
-    in_stages : frozenset of str
-        Services whose units answer before their weights are packed.
+    plan : StartPlan
+        How units start, and what they are told on a device.
     """
 
-    def __init__(
-        self, parent: UnitParent, units_socket: Path, in_stages: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, parent: UnitParent, units_socket: Path, plan: StartPlan = ON_CPU) -> None:
         self._parent = parent
-        self._in_stages = in_stages
+        self._plan = plan
         self._units_socket = units_socket
         self._link: FrameLink | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -100,17 +100,21 @@ class ZygoteHost:
 
     def fork(self, unit: Unit) -> None:
         """Order a process for `unit`."""
-        if self._link is not None:
-            self._link.send(
-                {
-                    "t": "fork",
-                    "unit_id": unit.unit_id,
-                    "socket": str(self._units_socket),
-                    "unit_type": unit_type_to_dict(unit.service.unit_type),
-                    "model_path": str(unit.service.model_path),
-                    "in_stages": unit.service.service in self._in_stages,
-                }
-            )
+        if self._link is None:
+            return
+        name, unit_type = unit.service.service, unit.service.unit_type
+        self._link.send(
+            {
+                "t": "fork",
+                "unit_id": unit.unit_id,
+                "socket": str(self._units_socket),
+                "unit_type": unit_type_to_dict(unit_type),
+                "model_path": str(unit.service.model_path),
+                "in_stages": name in self._plan.in_stages,
+                "device": unit.device.name if unit.device else "",
+                "gpu": asdict(self._plan.limits(name, unit_type, unit.device)),
+            }
+        )
 
     async def stop(self) -> None:
         """End the zygote; it kills and reaps whatever unit is left."""

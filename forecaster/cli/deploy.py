@@ -51,6 +51,12 @@ def deploy_command(
     provider: Annotated[str, typer.Option(help="auto, cuda or cpu")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of a unit")] = 1,
     compute_share: Annotated[float, typer.Option(help="share of a core, 0 < share <= 1")] = 1.0,
+    device_memory_share: Annotated[
+        float, typer.Option(help="share of a GPU's memory, 0 < share <= 1")
+    ] = 1.0,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="replay decoding steps as CUDA graphs")
+    ] = False,
     price: Annotated[float, typer.Option(min=0, help="money for one unit-hour")] = 1.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="time for each measurement")] = 3.0,
     replace: Annotated[bool, typer.Option("--replace", help="replace a unit of this name")] = False,
@@ -72,6 +78,8 @@ def deploy_command(
         raise SettingError("--provider", provider, "auto, cuda or cpu")
     if not 0 < compute_share <= 1:
         raise SettingError("--compute-share", compute_share, "0 < share <= 1")
+    if not 0 < device_memory_share <= 1:
+        raise SettingError("--device-memory-share", device_memory_share, "0 < share <= 1")
     for option, value in (("--rate", rate), ("--ttft-p99", ttft_p99), ("--tpot-p99", tpot_p99),
                           ("--latency-p99", latency_p99)):  # fmt: skip
         if value is not None and not 0 < value < float("inf"):
@@ -94,6 +102,8 @@ def deploy_command(
         provider=provider,
         threads=threads,
         compute_share=compute_share,
+        device_memory_share=device_memory_share,
+        cuda_graphs=cuda_graphs,
         price_per_hour=price,
         budget_s=seconds,
         replace=replace,

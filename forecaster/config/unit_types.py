@@ -53,6 +53,8 @@ class _UnitFile(Table):
     compute_share: float = Field(1.0, gt=0, le=1)
     provider: Literal["auto", "cuda", "cpu"] = "auto"
     threads: int = Field(1, ge=1, le=256)
+    device_memory_share: float = Field(1.0, gt=0, le=1)
+    cuda_graphs: bool = False
 
 
 def load_unit_type(models: Path, name: str) -> UnitType:

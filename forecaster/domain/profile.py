@@ -92,6 +92,10 @@ class UnitType:
         their capacity apart by resting in proportion to the work they did.
     provider : str
         ``auto`` (CUDA when the session truly gets it, else CPU), ``cuda`` (strict) or ``cpu``.
+    device_memory_share : float
+        Share of a GPU's memory that one unit gets, 0 < share <= 1; 1 gives it a device of its own.
+    cuda_graphs : bool
+        Whether decoding steps are captured as CUDA graphs (generative units on a GPU).
     """
 
     name: str
@@ -105,6 +109,8 @@ class UnitType:
     compute_share: float = 1.0
     provider: str = "auto"
     threads: int = 1
+    device_memory_share: float = 1.0
+    cuda_graphs: bool = False
     labels: tuple[tuple[str, str], ...] = field(default=())
 
     @property
