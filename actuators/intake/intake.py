@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from actuators.intake.checks import CheckedModel, available_bytes, check
 from actuators.intake.compare import error_max, token_agreement
+from actuators.intake.half import save_half
 from actuators.intake.limits import chunk_for, kv_tokens_for, paying_batch
 from actuators.intake.optimise import MODEL_FILE, save_optimised, save_plain
 from actuators.intake.quantise import save_quantised
@@ -24,13 +26,14 @@ from actuators.onnx_tier.profiler import Measurement, measure
 from actuators.onnx_tier.samples import SHAPES_KEY, Shapes, sample_shape
 from actuators.onnx_tier.session import runs_on_cpu
 from actuators.onnx_tier.tokenizer_files import TEXT_FILES
-from forecaster.domain.errors import SettingError
+from forecaster.domain.errors import ModelError, SettingError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
 ERROR_MOST = 1e-3
 """Largest relative error that an optimised graph may add; above it the original is served."""
 
 AGREEMENT_LEAST = 0.99
+HALF_BITS = 16
 DEFAULT_FREE_LENGTH = 16
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -52,7 +55,8 @@ class Wishes:
     shapes : mapping of str to tuple of int
         Shapes of inputs whose free axes do not take any length.
     weight_bits : int
-        8 or 4 to quantise the weights of matrix products; 0 leaves them.
+        8 or 4 to quantise the weights of matrix products, 16 for the whole model in float16;
+        0 leaves them.
     provider, threads, compute_share, device_memory_share, cuda_graphs, price_per_hour
         As in `UnitType`.
     budget_s : float
@@ -140,16 +144,21 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
         first = save_plain(model, plain, metadata)
         second = save_optimised(model, better, metadata)
         if wishes.weight_bits:
-            say(f"quantising the weights to {wishes.weight_bits} bits")
-            second, better = save_quantised(second, smaller, wishes.weight_bits), smaller
+            say(f"making the weights {wishes.weight_bits} bits wide")
+            second, better = _smaller(second, smaller, wishes), smaller
         declared = _declared(name, model, wishes)
         say("comparing it with the original")
         error, agreement = _compare(model, first, second, shapes, declared)
+        if wishes.weight_bits and error == math.inf:
+            raise ModelError(
+                f"with weights of {wishes.weight_bits} bits its outputs are no numbers",
+                "keep its weights, or take int8",
+            )
         say("measuring the original")
         original = measure(declared, first, wishes.budget_s, shapes)
         say("measuring the optimised graph")
         faster = measure(declared, second, wishes.budget_s, shapes)
-        # Smaller weights were asked for: what they cost is told, not judged.
+        # Smaller weights were asked for: what they cost is told, and only nonsense is refused.
         why = "" if wishes.weight_bits else _objection(error, agreement, original, faster)
         served, folder = (original, plain) if why else (faster, better)
         say("starting units")
@@ -249,12 +258,19 @@ def _memory_bytes(wishes: Wishes) -> int:
     return int(smallest * wishes.device_memory_share) - CONTEXT_BYTES
 
 
+def _smaller(source: Path, folder: Path, wishes: Wishes) -> Path:
+    if wishes.weight_bits == HALF_BITS:
+        return save_half(source, folder, wishes.provider)
+    return save_quantised(source, folder, wishes.weight_bits)
+
+
 def _compare(
     model: CheckedModel, first: Path, second: Path, shapes: Shapes, declared: UnitType
 ) -> tuple[float | None, float | None]:
     if isinstance(declared.profile, GenerativeProfile):
-        return None, token_agreement(first, second, declared.profile)
-    return error_max(first, second, shapes, 2 if model.batches else 1), None
+        return None, token_agreement(first, second, declared.profile, declared.provider)
+    rows = 2 if model.batches else 1
+    return error_max(first, second, shapes, rows, declared.provider), None
 
 
 def _objection(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actuators.intake.optimise import DATA_FILE, MODEL_FILE
+from forecaster.domain.errors import ModelError
 
 BLOCK = 32
 _INPUT_LEAST = 128
@@ -29,18 +30,29 @@ def save_quantised(source: Path, folder: Path, bits: int) -> Path:
         Gets the model and its weights.
     bits : int
         8 or 4.
+
+    Raises
+    ------
+    ModelError
+        When it has no weights that this concerns.
     """
     import onnx
 
     model = onnx.load_model(source)
     weights = {each.name: each for each in model.graph.initializer}
     uses = [name for node in model.graph.node for name in node.input]
+    taken = 0
     for node in model.graph.node:
-        tensor = weights.get(node.input[1]) if node.op_type == "MatMul" else None
-        if tensor is None or not _worth(tensor) or uses.count(tensor.name) > 1:
+        tensor = weights.get(node.input[1]) if _is_product(node, weights) else None
+        if tensor is None or not _worth(node, tensor) or uses.count(tensor.name) > 1:
             continue
-        matrix = onnx.numpy_helper.to_array(tensor)
-        _replace(node, model.graph, tensor, matrix, bits)
+        _replace(node, model.graph, tensor, bits)
+        taken += 1
+    if not taken:
+        raise ModelError(
+            f"it has no matrix products with float32 weights of {_INPUT_LEAST} rows or more",
+            "deploy it with --weights keep",
+        )
     if not any(each.domain == "com.microsoft" for each in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     target = folder / MODEL_FILE
@@ -72,18 +84,37 @@ def quantised(
     return np.ascontiguousarray(values), scales.astype(np.float32)
 
 
-def _worth(tensor: Any) -> bool:
+def _is_product(node: Any, weights: dict[str, Any]) -> bool:
+    """Whether a node is ``x @ w``, or ``x @ w + bias`` with a bias for each column."""
+    if node.op_type != "Gemm":
+        return bool(node.op_type == "MatMul")
+    fields = _fields(node)
+    plain = fields["transA"] == 0 and fields["alpha"] == fields["beta"] == 1
+    bias = weights.get(node.input[2]) if len(node.input) > 2 else None
+    return plain and (len(node.input) == 2 or (bias is not None and len(bias.dims) == 1))
+
+
+def _fields(node: Any) -> dict[str, Any]:
+    import onnx
+
+    given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    return {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | given
+
+
+def _worth(node: Any, tensor: Any) -> bool:
     import onnx
 
     is_matrix = len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
-    return is_matrix and tensor.dims[0] >= _INPUT_LEAST
+    return is_matrix and tensor.dims[_fields(node)["transB"]] >= _INPUT_LEAST
 
 
-def _replace(
-    node: Any, graph: Any, tensor: Any, matrix: npt.NDArray[np.float32], bits: int
-) -> None:
+def _replace(node: Any, graph: Any, tensor: Any, bits: int) -> None:
     import onnx
 
+    matrix: npt.NDArray[np.float32] = onnx.numpy_helper.to_array(tensor)
+    if _fields(node)["transB"]:
+        matrix = matrix.T
+    bias = ["", "", node.input[2]] if len(node.input) > 2 else []
     values, scales = quantised(matrix, bits)
     names = (f"{tensor.name}.q{bits}", f"{tensor.name}.scales")
     graph.initializer.remove(tensor)
@@ -91,7 +122,7 @@ def _replace(
     graph.initializer.append(onnx.numpy_helper.from_array(scales.ravel(), names[1]))
     taken = onnx.helper.make_node(
         "MatMulNBits",
-        [node.input[0], *names],
+        [node.input[0], *names, *bias],
         list(node.output),
         name=node.name,
         domain="com.microsoft",

@@ -16,7 +16,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.domain.service import Slo
 
 _STEPS = 7
-_WEIGHT_BITS = {"keep": 0, "int8": 8, "int4": 4}
+_WEIGHT_BITS = {"keep": 0, "fp16": 16, "int8": 8, "int4": 4}
 
 
 @app.command("deploy")
@@ -46,7 +46,7 @@ def deploy_command(
         int, typer.Option(min=8, max=8192, help="most prompt tokens that a step reads")
     ] = 128,
     weights: Annotated[
-        str, typer.Option(help="keep, int8 or int4: quantise the weights of matrix products")
+        str, typer.Option(help="keep, fp16 (all of it), int8 or int4 (matrix products)")
     ] = "keep",
     provider: Annotated[str, typer.Option(help="auto, cuda or cpu")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of a unit")] = 1,
@@ -73,7 +73,7 @@ def deploy_command(
     from forecaster.wiring.deploy import Peak, deploy
 
     if weights not in _WEIGHT_BITS:
-        raise SettingError("--weights", weights, "keep, int8 or int4")
+        raise SettingError("--weights", weights, "keep, fp16, int8 or int4")
     if provider not in {"auto", "cuda", "cpu"}:
         raise SettingError("--provider", provider, "auto, cuda or cpu")
     if not 0 < compute_share <= 1:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from actuators.intake.checks import check
 from actuators.intake.compare import error_max, token_agreement
 from actuators.intake.intake import Wishes, take_in
-from actuators.intake.quantise import quantised
+from actuators.intake.quantise import quantised, save_quantised
 from actuators.onnx_tier.demo_models import LlamaShape, mlp_classifier, tiny_llama
 from actuators.onnx_tier.session import check_model
 from actuators.onnx_tier.spec import TierService
@@ -138,7 +138,9 @@ def test_the_command_reports_units_at_the_peak(
     assert (missing.code, "does not exist" in missing.error) == (1, True)
 
 
-@pytest.mark.parametrize(("bits", "shrinks", "error"), [(8, 2.5, 0.1), (4, 4.0, 0.7)])
+@pytest.mark.parametrize(
+    ("bits", "shrinks", "error"), [(16, 1.9, 1e-2), (8, 2.5, 0.1), (4, 4.0, 0.7)]
+)
 def test_weights_are_quantised_on_request(
     mlp: Path, tmp_path: Path, bits: int, shrinks: float, error: float
 ) -> None:
@@ -148,7 +150,77 @@ def test_weights_are_quantised_on_request(
     assert found.error_max is not None
     assert 0 < found.error_max < error
     model = onnx.load_model(tmp_path / "models" / "small" / "model.onnx", load_external_data=False)
-    assert "MatMulNBits" in {node.op_type for node in model.graph.node}
+    if bits == 16:
+        kinds = {each.data_type for each in model.graph.initializer}
+        assert (kinds, model.graph.input[0].type.tensor_type.elem_type) == ({10}, 1), (
+            "clients see float32"
+        )
+    else:
+        assert "MatMulNBits" in {node.op_type for node in model.graph.node}
+
+
+def test_a_language_model_in_float16_keeps_its_tokens_and_halves_its_cache(tmp_path: Path) -> None:
+    made = tiny_llama(LlamaShape(layers=2, hidden=64, heads=4, context_tokens=256))
+    onnx.save_model(made, tmp_path / "llama.onnx")
+    wishes = replace(QUICK, weight_bits=16)
+    found = take_in(
+        tmp_path / "llama.onnx", "half", tmp_path / "models", wishes, lambda _text: None
+    )
+    assert found.token_agreement is not None
+    assert found.token_agreement > 0.9
+    served = check(tmp_path / "models" / "half")
+    assert served.kv_bytes_per_token * 2 == found.model.kv_bytes_per_token
+    assert {each.dtype for each in served.signature.outputs if each.name == "logits"} == {"float32"}
+
+
+def _dense(
+    weight: np.ndarray, bias: np.ndarray | None = None, inputs: int = 128, **fields: Any
+) -> Any:
+    named = [
+        helper.make_node("Gemm", ["x", "w", *(["b"] if bias is not None else [])], ["y"], **fields)
+    ]
+    graph = helper.make_graph(
+        named,
+        "dense",
+        [_value("x", TensorProto.FLOAT, ["n", inputs])],
+        [_value("y", TensorProto.FLOAT, ["n", None])],
+        [onnx.numpy_helper.from_array(weight, "w")]
+        + ([onnx.numpy_helper.from_array(bias, "b")] if bias is not None else []),
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_products_with_a_bias_are_quantised_too(tmp_path: Path, turned: int) -> None:
+    """PyTorch exports a linear layer as ``Gemm`` with its matrix turned."""
+    random = np.random.default_rng(3)
+    weight = random.standard_normal((128, 96)).astype(np.float32)
+    bias = 100 * random.standard_normal(96).astype(np.float32)
+    source, small = tmp_path / "dense.onnx", tmp_path / "small"
+    small.mkdir()
+    onnx.save_model(
+        _dense(np.ascontiguousarray(weight.T) if turned else weight, bias, transB=turned), source
+    )
+    path = save_quantised(source, small, 8)
+    assert [node.op_type for node in onnx.load_model(path).graph.node] == ["MatMulNBits"]
+    assert 0 < error_max(source, path, {}, 2) < 0.02
+
+
+def test_weights_that_cannot_be_made_smaller_are_refused_in_one_line(tmp_path: Path) -> None:
+    few, large = tmp_path / "few.onnx", tmp_path / "large.onnx"
+    onnx.save_model(_dense(np.ones((8, 4), np.float32), inputs=8), few)
+    overflows = _dense(np.full((128, 4), 3e4, np.float32))
+    overflows.graph.node[0].output[0] = "sums"
+    overflows.graph.node.append(helper.make_node("Concat", ["sums", "sums"], ["y"], axis=1))
+    onnx.save_model(overflows, large)
+    for source, bits, said in (
+        (few, 4, "no matrix products with float32 weights of 128 rows or more; deploy it with"),
+        (large, 16, "with weights of 16 bits its outputs are no numbers; keep its weights"),
+    ):
+        wishes = replace(QUICK, weight_bits=bits)
+        with pytest.raises(ModelError, match=said):
+            take_in(source, "refused", tmp_path / "models", wishes, lambda _text: None)
+        assert not list((tmp_path / "models").iterdir()), "nothing is left behind"
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -294,6 +366,12 @@ def test_a_worse_graph_would_be_seen(tmp_path: Path) -> None:
         onnx.save_model(mlp_classifier(width=64, seed=seed), paths[-1])
     assert error_max(*paths, {}, 2) > 0.1
     assert error_max(paths[0], paths[0], {}, 2) == 0.0
+    broken = mlp_classifier(width=64)
+    broken.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(np.full((64, 64), np.nan, np.float32), "w0")
+    )
+    onnx.save_model(broken, paths[1])
+    assert error_max(*paths, {}, 2) == np.inf, "what is no number agrees with nothing"
     for seed in (1, 2):
         onnx.save_model(
             tiny_llama(LlamaShape(layers=1, hidden=64, heads=4, seed=seed)), paths[seed - 1]
