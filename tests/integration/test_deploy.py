@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from actuators.intake.checks import check
 from actuators.intake.compare import error_max, token_agreement
+from actuators.intake.half import save_half
 from actuators.intake.intake import Wishes, take_in
 from actuators.intake.quantise import quantised, save_quantised
 from actuators.onnx_tier.demo_models import LlamaShape, mlp_classifier, tiny_llama
@@ -162,15 +163,15 @@ def test_weights_are_quantised_on_request(
 def test_a_language_model_in_float16_keeps_its_tokens_and_halves_its_cache(tmp_path: Path) -> None:
     made = tiny_llama(LlamaShape(layers=2, hidden=64, heads=4, context_tokens=256))
     onnx.save_model(made, tmp_path / "llama.onnx")
-    wishes = replace(QUICK, weight_bits=16)
-    found = take_in(
-        tmp_path / "llama.onnx", "half", tmp_path / "models", wishes, lambda _text: None
-    )
-    assert found.token_agreement is not None
-    assert found.token_agreement > 0.9
-    served = check(tmp_path / "models" / "half")
-    assert served.kv_bytes_per_token * 2 == found.model.kv_bytes_per_token
-    assert {each.dtype for each in served.signature.outputs if each.name == "logits"} == {"float32"}
+    model = check(tmp_path / "llama.onnx")
+    folder = tmp_path / "half"
+    folder.mkdir()
+    path = save_half(model.path, folder, "cpu")
+    limits = GenerativeProfile(0, 0, 0, 0, max_batch=2, chunk_tokens=16, kv_tokens=256)
+    assert token_agreement(model.path, path, limits) > 0.9
+    half = check(path)
+    assert half.kv_bytes_per_token * 2 == model.kv_bytes_per_token
+    assert {each.dtype for each in half.signature.outputs if each.name == "logits"} == {"float32"}
 
 
 def _dense(
