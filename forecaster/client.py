@@ -101,13 +101,21 @@ class Client:
 
     def audit(self, page: int = 100) -> Iterator[dict[str, Any]]:
         """Every change by hand, newest first, `page` at a time."""
-        before = ""
-        while True:
-            found = self._ask("GET", f"/v1/audit?limit={page}{before}")
-            yield from found["changes"]
-            if found["before_id"] is None:
-                return
-            before = f"&before_id={found['before_id']}"
+        yield from self._pages(f"/v1/audit?limit={page}", "changes", "before_id")
+
+    def decisions(self, name: str, page: int = 100) -> Iterator[dict[str, Any]]:
+        """Every decision that changed something, newest first, `page` at a time."""
+        yield from self._pages(
+            f"/v1/services/{name}/decisions?limit={page}", "decisions", "before_id"
+        )
+
+    def activity(self, name: str = "", page: int = 100) -> Iterator[dict[str, Any]]:
+        """Alerts, changes by hand and orders, newest first; of one service or of all."""
+        yield from self._pages(f"/v1/activity?service={name}&limit={page}", "entries", "before")
+
+    def frontier(self, name: str) -> dict[str, Any]:
+        """What was played last of elasticity and target, and the job under way."""
+        return self._of(name, "/frontier")
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The overview every second, without an end."""
@@ -117,6 +125,15 @@ class Client:
                     found = orjson.loads(line[5:])
                     if isinstance(found, dict):
                         yield found
+
+    def _pages(self, path: str, rows: str, cursor: str) -> Iterator[dict[str, Any]]:
+        following = ""
+        while True:
+            found = self._ask("GET", path + following)
+            yield from found[rows]
+            if found[cursor] is None:
+                return
+            following = f"&{cursor}={found[cursor]}"
 
     def _of(self, name: str, tail: str) -> dict[str, Any]:
         found: dict[str, Any] = self._ask("GET", f"/v1/services/{name}{tail}")

@@ -21,6 +21,8 @@ from forecaster.api.problems import problem
 TOKEN_COOKIE = "tidegate_token"
 OPEN = re.compile(r"^/$|^/healthz$|^/readyz$|^/static/")
 """The empty page holds no secret; its reads carry the token that the user types, as a cookie."""
+AUDIT = ("/v1/audit", "/v1/activity")
+"""What says who changed what, and why."""
 
 
 class Role(IntEnum):
@@ -76,7 +78,7 @@ def needed(method: str, path: str) -> Role:
     ('OPERATOR', 'OPERATOR')
     """
     if method in ("GET", "HEAD", "OPTIONS"):
-        return Role.OPERATOR if path.rstrip("/") == "/v1/audit" else Role.VIEWER
+        return Role.OPERATOR if path.rstrip("/") in AUDIT else Role.VIEWER
     return Role.ADMIN if path.rstrip("/").endswith("/mode") else Role.OPERATOR
 
 

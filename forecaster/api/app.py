@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
@@ -18,8 +18,9 @@ from forecaster import __version__
 from forecaster.api.access import Access, Gatekeeper
 from forecaster.api.backend import Backend
 from forecaster.api.exchange import Exchange
+from forecaster.api.frontiers import Frontiers, frontier_routes
 from forecaster.api.metrics import render
-from forecaster.api.money import LAST_S, alert_routes, money_routes
+from forecaster.api.money import LAST_ID, LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.problems import RESPONSES, add_problems
 from forecaster.api.replays import Replays, replay_routes
@@ -29,6 +30,10 @@ EVENT_EVERY_S = 1.0
 ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 """Media types of what the dashboard loads."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
+
+
+class Jobs(Replays, Frontiers, Protocol):
+    """What is played beside the daemon."""
 
 
 class Answer(Response):
@@ -42,7 +47,7 @@ class Answer(Response):
 
 
 def make_app(
-    backend: Backend, access: Access | None = None, replays: Replays | None = None
+    backend: Backend, access: Access | None = None, replays: Jobs | None = None
 ) -> FastAPI:
     """Build the application.
 
@@ -52,8 +57,8 @@ def make_app(
         What is read.
     access : Access or None
         Who may ask; None: everybody (loopback).
-    replays : Replays or None
-        Who plays replays; None = no such routes.
+    replays : Jobs or None
+        Who plays replays and frontiers; None = no such routes.
     """
     app = FastAPI(
         title="Tidegate",
@@ -73,6 +78,7 @@ def make_app(
     order_routes(app, backend)
     if replays is not None:
         replay_routes(app, replays)
+        frontier_routes(app, replays)
     _health_routes(app, backend)
     _dashboard(app)
     return app
@@ -139,9 +145,13 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         return await read(backend.explain, service, at_s)
 
     @app.get("/v1/services/{service}/decisions", tags=["services"], response_class=Answer)
-    async def decisions(service: str, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
-        """The last decisions that changed something, newest first."""
-        return await read(backend.decisions, service, limit)
+    async def decisions(
+        service: str,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        before_id: Annotated[int | None, Query(ge=1, le=LAST_ID, description="next page")] = None,
+    ) -> Response:
+        """Decisions that changed something, newest first."""
+        return await read(backend.decisions, service, limit, before_id)
 
     @app.get("/v1/services/{service}/tide", tags=["services"], response_class=Answer)
     async def tide(service: str) -> Response:

@@ -78,8 +78,18 @@ class Backend(Protocol):
         """The decision in force at a moment."""
         ...
 
-    def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
-        """The last decisions that changed something."""
+    def decisions(self, name: str, limit: int, before_id: int | None) -> dict[str, Any]:
+        """Decisions that changed something, newest first."""
+        ...
+
+    def activity(self, name: str, kinds: Sequence[str], limit: int, before: str) -> dict[str, Any]:
+        """Alerts, changes by hand and orders, newest first; an empty name is every service.
+
+        Raises
+        ------
+        SettingError
+            For a cursor that no page gave.
+        """
         ...
 
     def tide(self, name: str) -> dict[str, Any]:

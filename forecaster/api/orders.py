@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from forecaster.api.backend import Backend
+from forecaster.api.money import LAST_ID
 from forecaster.domain.service import Mode
 
 LONGEST_PIN_S = 30 * 86_400.0
@@ -56,6 +58,14 @@ class AnswerWish(BaseModel):
     why: Why = ""
 
 
+class Kind(StrEnum):
+    """What is listed as activity."""
+
+    ALERT = "alert"
+    CHANGE = "change"
+    ORDER = "order"
+
+
 def order_routes(app: FastAPI, backend: Backend) -> None:
     """Add the routes."""
 
@@ -93,10 +103,21 @@ def order_routes(app: FastAPI, backend: Backend) -> None:
     @app.get("/v1/audit", tags=["orders"], response_class=Response)
     async def audit(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before_id: Annotated[int | None, Query(ge=1, description="of the page before")] = None,
+        before_id: Annotated[int | None, Query(ge=1, le=LAST_ID, description="next page")] = None,
     ) -> Response:
         """What operators changed, newest first."""
         return _answer(await run_in_threadpool(backend.audit, limit, before_id))
+
+    @app.get("/v1/activity", tags=["orders"], response_class=Response)
+    async def activity(
+        service: Annotated[str, Query(max_length=200, description="empty: all of them")] = "",
+        kind: Annotated[list[Kind] | None, Query(description="what to list; default: all")] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        before: Annotated[str, Query(max_length=60, description="of the page before")] = "",
+    ) -> Response:
+        """Alerts, changes by hand and orders as one list, newest first."""
+        kinds = sorted(set(kind or ()))
+        return _answer(await run_in_threadpool(backend.activity, service, kinds, limit, before))
 
 
 def _answer(content: dict[str, Any]) -> Response:

@@ -12,10 +12,12 @@ import numpy as np
 from forecaster.capacity.answer import one_fewer
 from forecaster.daemon import views
 from forecaster.daemon.accounts import paid_since
+from forecaster.daemon.activity import activity
 from forecaster.daemon.bookkeeper import tariff_of
 from forecaster.daemon.desk import Desk
 from forecaster.daemon.labels import anomalies_to_dict, labels
 from forecaster.daemon.live import LiveFigures
+from forecaster.daemon.marks import marks
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.verified import accuracy_to_dict, verified
@@ -29,6 +31,7 @@ from forecaster.planning.because import because
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.ledger import counts_at
 from forecaster.store import Store
+from forecaster.store.activity import Deed
 from forecaster.store.rows import DecisionRow
 from forecaster.store.switches import FREEZE, MODE, ORDER, PIN
 
@@ -80,6 +83,7 @@ class Board:
             "timezone": pilot.service.calendar.timezone,
             "elasticity": pilot.service.elasticity,
             "slo": asdict(pilot.service.slo),
+            "limits": asdict(pilot.service.limits),
             "champion": state.forecast.model if state.forecast else None,
             "lead_time_s": state.lead_time_s,
             "believed": pilot.planner.carrying.belief.factor,
@@ -185,10 +189,24 @@ class Board:
         zone = pilot.service.calendar.timezone
         return because(due, fewer, ordered_s, table.lead_time_s, zone)
 
-    def decisions(self, name: str, limit: int) -> list[dict[str, Any]]:
-        """The last decisions that changed something, newest first."""
-        recent = list(self._pilot(name).state.recent)[-limit:]
-        return [decision_to_dict(decision) for decision in reversed(recent)]
+    def decisions(self, name: str, limit: int, before_id: int | None) -> dict[str, Any]:
+        """Decisions that changed something, newest first."""
+        self._pilot(name)
+        rows = self.store.activity.decided(name, limit + 1, before_id)
+        found = [
+            {**output, "decision_id": number, "ordered": ordered}
+            for number, output, ordered in rows[:limit]
+        ]
+        return {
+            "decisions": found,
+            "before_id": found[-1]["decision_id"] if len(rows) > limit else None,
+        }
+
+    def activity(self, name: str, kinds: Sequence[str], limit: int, before: str) -> dict[str, Any]:
+        """Alerts, changes by hand and orders, newest first; an empty name is every service."""
+        if name:
+            self._pilot(name)
+        return activity(self.store, name, [Deed(kind) for kind in kinds], limit, before)
 
     def paid(self, name: str) -> dict[str, Any]:
         """What was paid since the start of this run, against the week's peak held all the time."""
@@ -218,6 +236,7 @@ class Board:
             chart["forecast"] = views.band(pilot.state.forecast, coming_s)
             chart["plan"] = views.blocks(pilot.state.table, now_s)
         chart["slo"] = asdict(pilot.service.slo)
+        chart["marks"] = marks(pilot.service.calendar, begin_s, now_s + coming_s)
         return chart
 
     def _observed(self, pilot: Pilot, begin_s: float, end_s: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from forecaster.store import (
     switches,
     tiers,
 )
+from forecaster.store.activity import Activity
 from forecaster.store.alerts import Alerts
 from forecaster.store.books import Books
 from forecaster.store.learning import Learning
@@ -50,6 +51,8 @@ class Store:
         Alerts and their notices.
     meters : Meters
         Demand that a source has counted.
+    activity : Activity
+        What happened: decisions, orders, alerts and changes by hand, page by page.
 
     Examples
     --------
@@ -63,6 +66,7 @@ class Store:
         self.learning = Learning(pool)
         self.alerts = Alerts(pool)
         self.meters = Meters(pool)
+        self.activity = Activity(pool)
 
     @classmethod
     def open(cls, dsn: str) -> Store:

@@ -1,4 +1,4 @@
-"""Replays beside the daemon: a niced process of their own, one at a time, so that ticks are never late."""
+"""Replays and frontiers beside the daemon: a niced process of their own, one at a time: no tick is late."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import multiprocessing
 import os
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from forecaster.api.frontiers import FrontierWish
 from forecaster.api.replays import ReplayWish
 from forecaster.config import Settings, load_unit_type
 from forecaster.domain.errors import BusyError, DataError, ModelError, TidegateError
 from forecaster.domain.profile import UnitType
-from forecaster.domain.service import Service
 from forecaster.ingest.options import IngestOptions
 from forecaster.store import Store
+from forecaster.wiring.kept_frontiers import KeptFrontiers
 from forecaster.wiring.questions import service_named, unit_of
 from forecaster.wiring.tables import tables_in
 
 if TYPE_CHECKING:  # the compiler behind the kernel takes a second to load: the daemon does without
-    from forecaster.wiring.replays import Order
+    from forecaster.wiring.replay_tasks import Task
 
 NICE = 10
 LIMIT_S = 3600.0
@@ -38,10 +40,11 @@ RETRY_S = 10.0
 
 @dataclass
 class Job:
-    """One replay, as its readers see it."""
+    """One replay or frontier, as its readers see it."""
 
     job_id: str
     service: str
+    kind: str = "replay"
     state: str = "running"
     doing: str = "starting"
     share: float = 0.0
@@ -54,6 +57,7 @@ class Job:
         return {
             "id": self.job_id,
             "service": self.service,
+            "kind": self.kind,
             "state": self.state,
             "doing": self.doing,
             "progress": self.share,
@@ -63,12 +67,12 @@ class Job:
 
 
 class ReplayJobs:
-    """Starts replays, remembers what came out; leaving it ends the one under way.
+    """Starts replays and frontiers, remembers what came out; leaving it ends the one under way.
 
     Parameters
     ----------
     home : Path
-        State folder, for the sizing tables.
+        State folder, for the sizing tables and the kept frontiers.
     units : mapping
         Measured unit types of the configured services.
     """
@@ -77,6 +81,7 @@ class ReplayJobs:
         self, settings: Settings, home: Path, store: Store, units: Mapping[str, UnitType]
     ) -> None:
         self._settings, self._home, self._store, self._units = settings, home, store, units
+        self._kept = KeptFrontiers(home)
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._turn = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -103,19 +108,51 @@ class ReplayJobs:
         SettingError, DataError, ModelError
             For what cannot be played.
         """
-        if wish.service not in {each.name for each in self._store.services()}:
-            raise DataError(f"no service {wish.service!r} in the store", "ingest its log first")
-        order = order_of(wish, service_named(self._settings, wish.service), self._unit(wish))
+        from forecaster.wiring.replay_tasks import Replay, order_of
+
+        self._refuse_unknown(wish.service)
+        service = service_named(self._settings, wish.service)
+        order = order_of(wish, service, self._unit(wish.service, wish.unit))
+        return self._begin(wish.service, "replay", Replay(order))
+
+    def start_frontier(self, service: str, wish: FrontierWish) -> dict[str, Any]:
+        """Begin to play every setting, likewise; what comes out is kept as the service's last."""
+        from forecaster.wiring.replay_tasks import frontier_of
+
+        self._refuse_unknown(service)
+        task = frontier_of(wish, service_named(self._settings, service), self._unit(service, ""))
+        return self._begin(service, "frontier", task)
+
+    def frontier(self, service: str) -> dict[str, Any]:
+        """The frontier that was played last, and the newest job of the service that makes one.
+
+        Raises
+        ------
+        DataError
+            For an unknown service.
+        """
+        if service not in self._units:
+            self._refuse_unknown(service)
+        with self._turn:
+            mine = [j for j in self._jobs.values() if (j.kind, j.service) == ("frontier", service)]
+            job = mine[-1].to_dict() | {"result": None} if mine else None
+        return {"service": service, "frontier": self._kept.last(service), "job": job}
+
+    def _refuse_unknown(self, service: str) -> None:
+        if service not in {each.name for each in self._store.services()}:
+            raise DataError(f"no service {service!r} in the store", "ingest its log first")
+
+    def _begin(self, service: str, kind: str, task: Task) -> dict[str, Any]:
         with self._turn:
             if any(job.state == "running" for job in self._jobs.values()):
                 raise BusyError("another replay is under way", RETRY_S)
-            job = Job(secrets.token_hex(8), wish.service)
+            job = Job(secrets.token_hex(8), service, kind)
             self._jobs[job.job_id] = job
             while len(self._jobs) > KEPT:
                 self._jobs.popitem(last=False)
             context = multiprocessing.get_context("spawn")
             here, there = context.Pipe(duplex=False)
-            plan = (self._store.dsn, wish.service, order, self._home)
+            plan = (self._store.dsn, service, task, self._home)
             job.child = context.Process(target=_work, args=(there, *plan), daemon=True)
             job.child.start()
             there.close()
@@ -157,17 +194,18 @@ class ReplayJobs:
             raise DataError(f"no replay {job_id!r}", f"the last {KEPT} are remembered")
         return self._jobs[job_id]
 
-    def _unit(self, wish: ReplayWish) -> UnitType:
-        service = service_named(self._settings, wish.service)
-        if wish.unit and wish.unit != service.unit:
-            return load_unit_type(self._settings.models, wish.unit)
-        return self._units.get(wish.service) or unit_of(self._settings, service)
+    def _unit(self, name: str, unit: str) -> UnitType:
+        service = service_named(self._settings, name)
+        if unit and unit != service.unit:
+            return load_unit_type(self._settings.models, unit)
+        return self._units.get(name) or unit_of(self._settings, service)
 
     def _follow(self, job: Job, answers: Connection) -> None:
         """Take what the child says until it is done, dead or too late."""
+        deadline_s = time.monotonic() + LIMIT_S
         try:
             while job.state == "running":
-                if not answers.poll(LIMIT_S):
+                if not answers.poll(max(deadline_s - time.monotonic(), 0.0)):
                     raise ModelError("the replay takes too long", "score fewer days or policies")
                 self._take(job, answers.recv())
         except (EOFError, OSError, TidegateError) as error:
@@ -186,52 +224,22 @@ class ReplayJobs:
         with self._turn:
             if isinstance(said, TidegateError):
                 job.state, job.problem = "failed", _problem(said)
-            elif isinstance(said, dict):
+            elif isinstance(said, dict) and job.state == "running":
+                if job.kind == "frontier":
+                    self._kept.keep(job.service, said)
                 job.state, job.doing, job.share, job.result = "done", "", 1.0, said
             elif isinstance(said, tuple):
                 job.doing, job.share = said
 
 
-def order_of(wish: ReplayWish, service: Service, unit: UnitType) -> Order:
-    """The order with what the wish says over what the service has."""
-    from forecaster.replay.contest import POLICIES, Terms
-    from forecaster.wiring.replays import Order
-
-    slo = {key: value for key, value in wish.slo.model_dump().items() if value is not None}
-    terms = Terms(
-        unit,
-        replace(service.slo, **slo),
-        unit.lead_time_s if wish.lead_s is None else wish.lead_s,
-        days=wish.days,
-        limits=service.limits,
-        calendar=service.calendar,
-        seed=wish.seed,
-        elasticity=service.elasticity if wish.elasticity is None else wish.elasticity,
-    )
-    scale = wish.rate_scale or 1 / service.log_sample
-    return Order(terms, scale, wish.policies or POLICIES, wish.untuned).checked()
-
-
-def _work(answers: Connection, dsn: str, service: str, order: Order, home: Path) -> None:
-    """The child: requests out of the store, the contest, one document."""
+def _work(answers: Connection, dsn: str, service: str, task: Task, home: Path) -> None:
+    """The child: requests out of the store, the task, one document."""
     os.nice(NICE)
-    from forecaster.replay.summary import as_dict
-    from forecaster.wiring.replays import play
-
     try:
         with Store.open(dsn) as store:
             requests = store.request_rows(service, 0.0, IngestOptions().latest_s)
-        contest = play(
-            requests, order, tables_in(home), lambda name, share: answers.send((name, share))
-        )
-        facts = {
-            "rate_scale": order.rate_scale,
-            "days": order.terms.days,
-            "seed": order.terms.seed,
-            "elasticity": order.terms.elasticity,
-            "profile": asdict(order.terms.unit.profile),
-        }
-        answers.send(as_dict(contest, None, facts))
+        told = task.play(requests, tables_in(home), lambda *said: answers.send(said))
+        answers.send(told)
     except TidegateError as error:
         answers.send(error)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.watched import contrast, luminance, opened, serious, unnamed
+from tests.integration.tier_helpers import until
 
 pytestmark = pytest.mark.browser
 NUMBER = re.compile(r"\d")
-PAGES = ("overview", "service", "fleet", "money", "quality")
+PAGES = ("overview", "service", "fleet", "money", "quality", "whatif", "activity")
 
 
 @pytest.fixture
@@ -238,6 +240,124 @@ def test_the_quality_page_shows_what_the_forecasts_were_worth(page: Page, dashbo
     live = [each["champion"] for each in versions["champions"] if each["live"]]
     expect(page.locator("#champion")).to_have_text(live[0])
     expect(page.locator("#anomaly-count")).to_have_text(NUMBER)
+
+
+def test_a_pin_is_set_and_taken_away_on_the_service_page(page: Page, dashboard: str) -> None:
+    def pinned() -> Any:
+        return httpx.get(f"{dashboard}/v1/services/chat", timeout=20.0).json()["pin"]
+
+    page.locator("#pin-units").fill("3")
+    page.locator("#pin-hours").select_option("24")
+    page.locator("#pin-why").fill("<b>drill</b>")
+    expect(page.locator("#pin-until")).to_have_text(
+        re.compile(r"^until \d{4}-\d\d-\d\d \d\d:\d\d$")
+    )
+    page.keyboard.press("Enter")
+    expect(page.locator("#pinned-said")).to_have_text(
+        re.compile(r"^3 units until .* · <b>drill</b>$")
+    )
+    set_to = pinned()
+    assert (set_to["units"], set_to["until_s"] - set_to["from_s"]) == (3, 86_400)
+    page.locator("#unpin").click()
+    expect(page.locator("#pinned")).to_be_hidden()
+    assert pinned() is None
+    page.locator("#pin-units").fill("99")
+    page.locator("#pin-form button").click()
+    assert page.evaluate("document.getElementById('pin-units').validity.rangeOverflow")
+    assert pinned() is None
+
+
+def test_a_hover_says_why_and_events_are_marked(page: Page) -> None:
+    page.evaluate(
+        """() => {
+          const draw = pages.service.draw, day = 86400;
+          pages.service.draw = (read) => draw({ ...read, picture: { ...read.picture, marks: [
+            { kind: "event", name: "<b>Launch</b>", start_s: read.picture.now_s + day / 4, end_s: read.picture.now_s + day / 2 },
+            { kind: "holiday", name: "New Year", start_s: read.picture.now_s - 3 * day, end_s: read.picture.now_s - 2 * day }] } });
+          redraw();
+        }"""
+    )
+    expect(page.locator("#marks")).to_contain_text("event: <b>Launch</b>, ")
+    expect(page.locator("#marks")).to_contain_text("holiday: New Year, ")
+    shapes, said = page.evaluate(
+        "(({layout}) => [layout.shapes.length, layout.annotations.map((a) => a.text)])(document.getElementById('chart'))"
+    )
+    assert (shapes, said) == (2, ["‹b>Launch‹/b>", "now"])  # the holiday is out of view
+    area = page.locator("#chart .nsewdrag").first.bounding_box()
+    assert area is not None
+    middle = area["y"] + 0.5 * area["height"]
+    for share in (0.8, 0.801):  # a first move only enters the chart
+        page.mouse.move(area["x"] + share * area["width"], middle)
+    expect(page.locator("#chart .hoverlayer")).to_contain_text(
+        re.compile(r"hold \d+ \(\w+\), need \d+, \w+ binds")
+    )
+    reasons = page.evaluate(
+        "document.getElementById('chart').data.find((t) => t.name === 'ready').customdata"
+    )
+    assert re.search(r"(hold|pre-warm|drain) \d+", reasons[-1])
+
+
+def test_the_dials_show_what_was_played_and_nothing_between(page: Page, dashboard: str) -> None:
+    path = f"{dashboard}/v1/services/chat/frontier"
+    wish = {"days": 0.25, "rate_scale": 40.0, "elasticities": [0.5], "targets": [0.9]}
+    visit(page, "whatif")
+    expect(page.locator("#whatif-note")).to_have_text("Nothing was played yet for this service.")
+    expect(page.locator("#dial-target")).to_be_disabled()
+    page.locator("#whatif-play").click()
+    expect(page.locator("#whatif-progress")).to_be_visible()
+    assert httpx.post(path, json=wish, timeout=20.0).status_code == 429
+    page.locator("#whatif-stop").click()
+    expect(page.locator("#whatif-progress")).to_be_hidden()
+    begun = until(lambda: (r := httpx.post(path, json=wish)).status_code == 202 and r, "a turn", 30)
+    assert begun.json()["kind"] == "frontier"
+    page.reload()
+    page.wait_for_function("found?.frontier", timeout=200_000)
+    frontier = httpx.get(path, timeout=20.0).json()["frontier"]
+    points = {(p["elasticity"], p["target"]): p for p in frontier["points"]}
+    assert set(points) == {(e, t) for e in (0.5, 1.0) for t in (0.9, 0.99)}
+    expect(page.locator("#said-elasticity")).to_have_text("1")  # as the service is set
+    expect(page.locator("#whatif-saved-detail")).to_have_text("as it is set now")
+    page.locator("#dial-elasticity").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#said-elasticity")).to_have_text("0.5")
+    expect(page.locator("#dial-elasticity")).to_have_attribute("aria-valuetext", "0.5")
+    page.locator("#dial-target").focus()
+    page.keyboard.press("ArrowLeft")
+    chosen = points[0.5, 0.9]
+    expect(page.locator("#whatif-saved")).to_have_text(f"{100 * chosen['saved_share']:.1f} %")
+    expect(page.locator("#whatif-attainment")).to_have_text(f"{100 * chosen['attainment']:.2f} %")
+    expect(page.locator("#whatif-units")).to_have_text(f"{chosen['unit_hours'] / 6:.2f}")
+    expect(page.locator("#whatif-units-detail")).to_have_text(re.compile("^now: "))
+    expect(page.locator("#whatif-toml")).to_contain_text("elasticity = 0.5")
+    drawn = page.evaluate("document.getElementById('frontier-chart').data.map((t) => t.x.length)")
+    assert drawn == [2, 2, 1, 1]
+    expect(page.locator("#frontier-table tbody tr")).to_have_count(4)
+
+
+def test_the_activity_page_lists_filters_and_goes_back(page: Page, dashboard: str) -> None:
+    for frozen in (True, False):
+        done = httpx.put(f"{dashboard}/v1/freeze", json={"frozen": frozen, "why": "<i>drill</i>"})
+        assert done.is_success
+    few = "limit=2"
+    page.route("**/v1/activity*", lambda r: r.continue_(url=r.request.url.replace("limit=50", few)))
+    visit(page, "activity")
+    rows = page.locator("#activity-table tbody tr")
+    expect(rows).to_have_count(2)
+    page.locator("#activity-filter [value=order]").uncheck()
+    page.locator("#activity-filter [value=alert]").uncheck()
+    expect(rows.nth(0)).to_contain_text("freeze off")
+    expect(rows.nth(1)).to_contain_text("freeze on")
+    expect(rows.nth(1).locator(".reason")).to_have_text("<i>drill</i>")
+    page.locator("#activity-older").click()
+    expect(page.locator("#activity-count")).to_have_text(re.compile(r"^[34] entries$"))
+    expect(rows.nth(1)).to_contain_text("freeze on")
+    page.locator("#activity-filter [value=change]").uncheck()
+    expect(page.locator("#activity-count")).to_have_text("0 entries")
+    page.locator("#activity-filter [value=order]").check()
+    expect(page.locator("#activity-table .kind").first).to_have_text("order")
+    page.locator("#activity-service").select_option("classify")
+    expect(rows.first).to_contain_text("prewarm 1")
+    expect(page.locator("#activity-table tbody tr td:nth-child(3)").first).to_have_text("classify")
 
 
 def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:

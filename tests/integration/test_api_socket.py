@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import make_conninfo
 
 from forecaster.config.settings import ApiSettings
+from forecaster.domain.alert import Kind, Symptom
 from forecaster.domain.errors import SettingError
 from forecaster.domain.units import RequestRecord
 from forecaster.store import EmbeddedServer, Store
@@ -34,7 +35,7 @@ ROUTES = {
     "/v1/services/{service}/lives", "/v1/services/{service}/report",
     "/v1/services/{service}/tide", "/v1/events",
     "/v1/services/{service}/pin", "/v1/services/{service}/mode",
-    "/v1/services/{service}/answer", "/v1/freeze", "/v1/audit", "/healthz", "/readyz", "/metrics",
+    "/v1/services/{service}/answer", "/v1/freeze", "/v1/audit", "/v1/activity", "/healthz", "/readyz", "/metrics",
 }  # fmt: skip
 
 
@@ -137,11 +138,66 @@ def test_units_ledger_and_decisions(api: httpx.Client, noon: World) -> None:
     assert paid["paid_s"] == pytest.approx(sum(paid[part] for part in parts))
     assert paid["static_peak_s"] > paid["paid_s"] > 0
     assert paid["saved_share"] == pytest.approx(1 - paid["paid_s"] / paid["static_peak_s"])
-    decisions = api.get(f"/v1/services/{CHAT}/decisions", params={"limit": 2}).json()
-    assert 1 <= len(decisions) <= 2
-    assert [each["at_s"] for each in decisions] == sorted(
-        (each["at_s"] for each in decisions), reverse=True
+
+
+def pages(api: httpx.Client, path: str, rows: str, cursor: str, **asked: Any) -> list[Any]:
+    """Every row of a list, page by page."""
+    found, following = [], {}
+    while True:
+        page = api.get(path, params={**asked, **following}).json()
+        assert len(page[rows]) <= asked["limit"]
+        found += page[rows]
+        if page[cursor] is None:
+            return found
+        following = {cursor: page[cursor]}
+
+
+def test_decisions_are_read_page_by_page(api: httpx.Client, noon: World) -> None:
+    path = f"/v1/services/{CHAT}/decisions"
+    (whole,) = [api.get(path, params={"limit": 200}).json()]
+    assert whole["before_id"] is None
+    assert [each["at_s"] for each in whole["decisions"]] == [
+        each.at_s for each in reversed(noon.pilot.state.recent)
+    ]
+    assert {each["ordered"] for each in whole["decisions"]} == {True, False}
+    for limit in (1, 2, len(whole["decisions"])):
+        assert pages(api, path, "decisions", "before_id", limit=limit) == whole["decisions"]
+
+
+def test_activity_is_one_list_of_alerts_changes_and_orders(api: httpx.Client, noon: World) -> None:
+    noon.board.freeze(True, "incident")
+    noon.board.freeze(False, "over")
+    noon.board.unpin(CHAT)
+    symptom = Symptom(Kind.STALE_DATA, CHAT, "the log is silent")
+    noon.store.alerts.see([symptom], noon.clock.now, [], lambda urgent: 0.0, 60.0)
+    noon.store.alerts.see([], noon.clock.now + 90.0, [], lambda urgent: 0.0, 60.0)
+    whole = api.get("/v1/activity", params={"limit": 200}).json()
+    assert whole["before"] is None
+    entries = whole["entries"]
+    orders = [each for each in entries if each["kind"] == "order"]
+    assert len(orders) == sum(
+        d["ordered"] for d in noon.board.decisions(CHAT, 200, None)["decisions"]
     )
+    assert orders[-1]["what"].startswith("prewarm ")
+    assert orders[-1]["why"]
+    (alert,) = [each for each in entries if each["kind"] == "alert"]
+    assert (alert["what"], alert["why"]) == ("stale_data", "the log is silent")
+    assert alert["resolved_s"] == alert["at_s"] + 90.0
+    changes = [each for each in entries if each["kind"] == "change"]
+    assert [(c["service"], c["what"], c["why"]) for c in changes[:3]] == [
+        (CHAT, "pin off", ""), ("", "freeze off", "over"), ("", "freeze on", "incident"),
+    ]  # fmt: skip
+    for limit in (1, 2, 3):
+        assert pages(api, "/v1/activity", "entries", "before", limit=limit) == entries
+    both = pages(api, "/v1/activity", "entries", "before", limit=1, kind=["order", "alert"])
+    assert both == [each for each in entries if each["kind"] != "change"]
+    # a change of the whole installation is one of each service
+    assert pages(api, "/v1/activity", "entries", "before", limit=2, service=CHAT) == entries
+    assert api.get("/v1/activity", params={"service": "nobody"}).status_code == 404
+    for wrong in ({"before": "1-2"}, {"before": "x-1-1"}, {"kind": "gossip"}, {"limit": 0}):
+        refused = api.get("/v1/activity", params=wrong)
+        assert refused.status_code == 422, wrong
+        assert next(iter(wrong)) in refused.json()["detail"] or "0 = " in refused.json()["detail"]
 
 
 def test_a_moment_is_explained_by_the_decision_in_force_with_its_inputs(
@@ -173,6 +229,7 @@ def test_the_picture_has_one_time_axis(api: httpx.Client, noon: World) -> None:
     assert len(units["ready"]) == len(units["warming"]) == len(units["draining"])
     assert units["ready"][-1] == noon.fleet().ready
     assert {"q0.05", "q0.5", "q0.95", "q0.99"} <= tide["forecast"].keys()
+    assert tide["marks"] == []
     assert plan["runs"][0]["start_s"] <= noon.clock.now < plan["end_s"]
     for run, following in zip(plan["runs"], plan["runs"][1:], strict=False):
         assert run["start_s"] < following["start_s"]

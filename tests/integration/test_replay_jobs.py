@@ -10,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
+from forecaster.api.frontiers import FrontierWish
 from forecaster.api.replays import ReplayWish
 from forecaster.config.settings import ApiSettings
 from forecaster.domain.errors import SettingError
 from forecaster.replay.contest import POLICIES
 from forecaster.replay.sample import between
 from forecaster.store import Store
-from forecaster.wiring.replay_jobs import ReplayJobs, order_of
+from forecaster.wiring.replay_jobs import ReplayJobs
+from forecaster.wiring.replay_tasks import order_of
 from forecaster.wiring.running import serve_api
 from tests.integration.daemon_world import (
     CHAT,
@@ -96,6 +98,50 @@ def test_a_replay_is_given_up_and_the_next_one_may_start(
     assert failed["state"] == "failed"
     assert failed["problem"]["title"] == "SloInfeasible"
     assert "set ttft_p99_s above" in failed["problem"]["remedy"]
+
+
+def test_a_frontier_is_played_kept_and_shown_again_after_a_restart(
+    api: httpx.Client, jobs: ReplayJobs, store: Store, tmp_path: Path
+) -> None:
+    before = between(sample(), START_S - 4 * 86_400, START_S - 2 * 86_400)
+    store.append_tier_requests(records(before, "before"))
+    path = f"/v1/services/{CHAT}/frontier"
+    assert api.get(path).json() == {"service": CHAT, "frontier": None, "job": None}
+    assert api.get("/v1/services/nobody/frontier").status_code == 404
+    wish = {
+        "days": 0.5,
+        "rate_scale": 5.0,
+        "lead_s": 120.0,
+        "elasticities": [0.0],
+        "targets": [0.9],
+    }
+    begun = api.post(path, json=wish)
+    assert begun.status_code == 202, begun.text
+    under_way = api.get(path).json()
+    assert (under_way["frontier"], under_way["job"]["kind"]) == (None, "frontier")
+    jobs.wait(WAIT_S)
+    assert api.get(begun.headers["location"]).json()["state"] == "done"
+    found = api.get(path).json()
+    assert (found["job"]["state"], found["job"]["result"]) == ("done", None)
+    frontier = found["frontier"]
+    assert frontier["own"] == {"elasticity": 1.0, "target": 0.99}  # always among those played
+    assert [(p["target"], p["elasticity"]) for p in frontier["points"]] == [
+        (0.9, 0.0), (0.9, 1.0), (0.99, 0.0), (0.99, 1.0),
+    ]  # fmt: skip
+    peak, tide = frontier["points"][2:]
+    assert peak["saved_share"] == 0.0
+    assert 0 < tide["unit_hours"] <= peak["unit_hours"]
+    assert (frontier["lead_s"], frontier["rate_scale"]) == (120.0, 5.0)
+    again = ReplayJobs(settings(), tmp_path, store, {CHAT: LLAMA_TYPE}).frontier(CHAT)
+    assert (again["frontier"], again["job"]) == (frontier, None)
+    for change in ({"days": 32}, {"elasticities": [2]}, {"targets": [1]}, {"targets": [0.9] * 9}):
+        assert api.post(path, json={**wish, **change}).status_code == 422
+    assert api.post("/v1/services/nobody/frontier", json=wish).status_code == 404
+    jobs.start_frontier(CHAT, FrontierWish())
+    assert api.post(path, json=wish).status_code == 429
+    kept = next((tmp_path / "frontiers").iterdir())
+    kept.write_bytes(kept.read_bytes()[:100])  # a disk that was full
+    assert api.get(path).json()["frontier"] is None
 
 
 @pytest.mark.parametrize(

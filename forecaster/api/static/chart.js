@@ -10,7 +10,7 @@ function drawChart(id, traces, layout) {
   const axes = Object.fromEntries(Object.entries(layout).filter(([key]) => /^[xy]axis/.test(key)).map(([key, own]) => [key, { ...axis, ...own }]));
   Plotly.react(id, traces, {
     margin: { l: 48, r: 44, t: 8, b: 32 }, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: shade("dim"), size: 12 }, hoverlabel: { namelength: -1 },
+    font: { color: shade("dim"), size: 12 }, hoverlabel: { namelength: -1, align: "left", bgcolor: shade("card"), bordercolor: line, font: { color: shade("ink") } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" }, ...layout, ...axes,
   }, { displayModeBar: false, responsive: true });
 }

@@ -5,7 +5,7 @@ const CHINESE = {
   "services": "服务", "pages": "页面", "language": "语言", "mode": "模式", "observe": "观察", "approve": "审批", "act": "执行",
   "Freeze": "冻结", "Frozen": "已冻结", "frozen": "已冻结", "stop every order of every service": "停止所有服务的一切指令",
   "Overview": "总览", "Service": "服务", "Fleet": "机群", "Money": "费用", "Forecast quality": "预测质量",
-  "Token": "令牌", "Open": "打开", "metrics": "指标", "models at {url}": "模型地址 {url}", "now": "现在", "nothing yet": "暂无",
+  "Token": "令牌", "Open": "打开", "This token is not known.": "未知的令牌。", "metrics": "指标", "models at {url}": "模型地址 {url}", "now": "现在", "nothing yet": "暂无",
   "the daemon does not answer; trying again": "守护进程没有应答，正在重试", "Waits for your word: {why}": "等待您的决定：{why}",
   "Approve": "批准", "Decline": "拒绝", "service": "服务",
   // overview
@@ -51,4 +51,23 @@ const CHINESE = {
   "season": "季节", "why": "原因", "learnt": "学习", "not learnt": "不学习", "promised": "承诺", "came true": "实际", "{n} min": "{n} 分钟", "{n} h": "{n} 小时",
   "{n} still to come": "{n} 个待验证", "version {version} of {created}": "版本 {version}，{created}",
   "gap": "缺口", "outage": "中断", "retry-storm": "重试风暴", "throttled": "限流", "load-test": "压测", "flash-crowd": "突发流量", "by-hand": "人工标注",
+  // pin, events and holidays
+  "pin": "固定", "Pin by hand": "手动固定", "Pin": "固定", "Unpin": "取消固定", "for": "持续", "because": "原因", "a week": "一周",
+  "until {time}": "至 {time}", "{n} units until {time}": "{n} 个单元，至 {time}", "event": "事件", "holiday": "节假日",
+  "hold {hold} ({reason}), need {need}, {binding} binds": "保持 {hold}（{reason}），需要 {need}，约束为 {binding}",
+  // what if
+  "What if": "假设", "settings": "设置", "Elasticity": "弹性", "Target": "目标", "hold the peak": "保持峰值", "follow the tide": "跟随潮汐",
+  "cheaper": "更省", "safer": "更稳", "what this setting would have brought": "此设置的结果", "Units on average": "平均单元数",
+  "Saved against the peak held": "较保持峰值节省", "saved against the peak held": "较保持峰值节省", "Inside the SLO": "SLO 达成", "Price": "价格",
+  "frontier": "前沿", "Nothing was played yet for this service.": "该服务尚未回放。", "score the last": "评分最近", "3 days": "3 天", "7 days": "7 天",
+  "Attainment against saving, a line for each target, the chosen setting ringed; the table below says the same": "达成率与节省，每个目标一条线，圈出所选设置；下表内容相同",
+  "Play": "回放", "Give up": "放弃", "progress": "进度", "take it over": "采用", "To set it": "如何采用", "lines of tidegate.toml": "tidegate.toml 的内容",
+  "Write this into tidegate.toml, then reload the daemon (SIGHUP).": "写入 tidegate.toml，然后重新加载守护进程（SIGHUP）。",
+  "Every setting, as a table": "全部设置（表格）", "minutes outside": "超标分钟", "minutes outside: {n}": "超标 {n} 分钟", "orders": "指令",
+  "as it is set now": "即当前设置", "now: {value}": "当前：{value}", "target {n}": "目标 {n}", "set now": "当前设置", "chosen": "所选",
+  "elasticity {e}: {h} unit-hours": "弹性 {e}：{h} 单元小时",
+  "{n} requests from {from} to {to}, lead {lead} s, played without hindsight and without steering; each point was really played.": "{from} 至 {to} 共 {n} 个请求，提前量 {lead} 秒，无后见之明、无在线修正；每个点都实际回放过。",
+  // activity
+  "Activity": "动态", "filter": "筛选", "all": "全部", "changes by hand": "人工更改", "what happened": "发生了什么", "when": "时间", "Older": "更早",
+  "alert": "告警", "change": "更改", "order": "指令", "lasts": "持续中", "over at {time}": "结束于 {time}", "{n} entries": "{n} 条",
 };

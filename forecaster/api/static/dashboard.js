@@ -1,5 +1,6 @@
 "use strict";
 // The frame round every page: which service, what the daemon says now, the token, the start.
+const DUE_EVERY_MS = 1000;
 let picked = new URLSearchParams(location.search).get("service");
 let overview = null;
 const service = () => overview && (overview.services.find((s) => s.name === picked) || overview.services[0]);
@@ -30,6 +31,7 @@ function show() {
   byId("clock").textContent = wall(overview.now_s) + " " + s.timezone + (overview.speed > 1 ? " · " + overview.compressed : "");
   showTrust(s);
   showFigures(s);
+  showPin(s);
   if (page === "overview" && !document.hidden) showServiceTable();
   byId("about").textContent = "Tidegate " + overview.version + " · " + say("models at {url}", { url: overview.tier_url });
 }
@@ -48,23 +50,25 @@ function listen() {
     overview = JSON.parse(event.data);
     problem("");
     show();
-    if (first) { refresh(); setInterval(refreshWhenDue, overview.speed > 1 ? 1500 : 10000); }
+    if (first) { refresh(); setInterval(refreshWhenDue, DUE_EVERY_MS); }
   });
   events.addEventListener("problem", (event) => problem(JSON.parse(event.data)));
   events.onerror = () => problem(say("the daemon does not answer; trying again"));
 }
 
-async function enter() {
+async function enter(tried = false) {
   // with a token set, reads carry it as a cookie: event streams cannot send headers
   if ((await fetch("/v1/services")).status !== 401) return listen();
-  const form = byId("token-form");
+  const form = byId("token-form"), secure = location.protocol === "https:" ? "; Secure" : "";
   form.hidden = false;
+  byId("token-said").textContent = tried ? say("This token is not known.") : "";
+  byId("token").value = "";
   byId("token").focus();
   form.onsubmit = (event) => {
     event.preventDefault();
-    document.cookie = "tidegate_token=" + encodeURIComponent(byId("token").value) + "; path=/; SameSite=Strict";
+    document.cookie = "tidegate_token=" + encodeURIComponent(byId("token").value) + "; path=/; SameSite=Strict" + secure;
     form.hidden = true;
-    enter();
+    enter(true);
   };
 }
 

@@ -1,6 +1,6 @@
 "use strict";
 // Which page is open (the hash says), and the reading and drawing of that page alone.
-// A page is { load(service) -> found, draw(found), everyS }; `load` runs again after `everyS`.
+// A page is { load(service) -> found, draw(found), everyS }; `load` runs again after `everyS` (usually `usualS`).
 const FIRST_PAGE = "service";
 const pages = {};
 let page = FIRST_PAGE, found = null, asked = "", loadedMs = 0;
@@ -11,6 +11,7 @@ const ask = async (path) => {
   if (!answer.ok) throw new Error(said.detail ?? String(answer.status));
   return said;
 };
+const usualS = () => (overview.speed > 1 ? 1.5 : 10);  // a compressed day passes while one looks
 const pathOf = (name, what) => `/v1/services/${encodeURIComponent(name)}/${what}`;
 
 async function refresh() {
@@ -28,7 +29,7 @@ async function refresh() {
 }
 
 function refreshWhenDue() {
-  if (!document.hidden && performance.now() - loadedMs >= 1000 * (pages[page].everyS ?? 0)) refresh();
+  if (!document.hidden && performance.now() - loadedMs >= 1000 * (pages[page].everyS ?? usualS())) refresh();
 }
 
 function redraw() {
@@ -44,7 +45,9 @@ function openPage() {
   asked = "";
   for (const each of document.querySelectorAll("main > .page")) each.hidden = each.id !== page + "-page";
   for (const link of document.querySelectorAll("#pages a")) {
-    if (link.hash === "#" + page) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.hash !== "#" + page) { link.removeAttribute("aria-current"); continue; }
+    link.setAttribute("aria-current", "page");
+    link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.clientWidth / 3;  // a telephone shows some of them
   }
   showTitle();
   if (overview) show();

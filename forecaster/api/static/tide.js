@@ -1,6 +1,7 @@
 "use strict";
 // The service page: the red curve (load) over the blue blocks (units), and why.
 const PAST_S = 14 * 3600, COMING_S = 24 * 3600;
+const HOVER_EVERY_S = 600, HOVER_COLUMNS = 46, NAME_MOST = 28;
 let tide = null;
 
 function showFigures(s) {
@@ -29,6 +30,54 @@ function steps(start, step, values, extra) {
   return { x, y: values, mode: "lines", line: { shape: "hv", width: 0 }, fill: "tozeroy", hoverinfo: "skip", ...extra };
 }
 
+function folded(text) {
+  // a hover does not wrap by itself
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines[lines.length - 1].length + word.length > HOVER_COLUMNS) lines.push("");
+    lines[lines.length - 1] += word + " ";
+  }
+  return "<br>" + lines.map((line) => line.trim()).join("<br>");
+}
+
+function reasons(start, step, count) {
+  // the decision that was in force at each moment, as far back as they were read
+  const made = [...tide.decisions].sort((a, b) => a.at_s - b.at_s), found = [];
+  for (let i = 0, last = -1; i < count; i++) {
+    while (last + 1 < made.length && made[last + 1].at_s <= start + i * step) last += 1;
+    found.push(last < 0 ? "" : (made[last].folded ??= folded(made[last].explanation)));
+  }
+  return found;
+}
+
+function planSlots(t) {
+  // runs cut into short slots: a hover finds the nearest point, and each says why
+  const end = Math.min(t.plan.end_s, t.now_s + COMING_S), runs = t.plan.runs, found = [];
+  for (let at = t.now_s, i = 0; at < end; at += HOVER_EVERY_S) {
+    while (i + 1 < runs.length && runs[i + 1].start_s <= at) i += 1;
+    if (i + 1 < runs.length && runs[i + 1].start_s < at + HOVER_EVERY_S) {
+      found.push({ at, run: runs[i] }, { at: runs[i + 1].start_s, run: runs[i + 1] });
+    } else found.push({ at, run: runs[i] });
+  }
+  return [...found, { at: end, run: found[found.length - 1].run }];
+}
+
+function markShapes() {
+  const shown = (m) => ({ x0: wall(Math.max(m.start_s, tide.now_s - PAST_S)), x1: wall(Math.min(m.end_s, tide.now_s + COMING_S)) });
+  const seen = tide.marks.filter((m) => m.end_s > tide.now_s - PAST_S && m.start_s < tide.now_s + COMING_S);
+  return {
+    shapes: seen.map((m) => ({ type: "rect", ...shown(m), yref: "paper", y0: 0, y1: 1, line: { width: 0 }, layer: "below", fillcolor: faded(m.kind === "holiday" ? "good" : "unused", 0.16) })),
+    annotations: seen.map((m) => ({ x: shown(m).x0, yref: "paper", y: 0.93, xanchor: "left", align: "left", showarrow: false, font: { size: 11, color: shade("ink") },
+      text: m.name.replaceAll("<", "‹").slice(0, NAME_MOST) })),
+  };
+}
+
+function showMarks() {
+  const box = byId("marks"), span = (m) => minute(m.start_s) + " – " + minute(m.end_s);
+  box.hidden = !tide.marks.length;
+  box.textContent = tide.marks.map((m) => say(m.kind) + ": " + m.name + ", " + span(m)).join(" · ");
+}
+
 function traces() {
   const t = tide, found = [];
   const sum = (a, b) => a.map((v, i) => v + b[i]);
@@ -36,13 +85,13 @@ function traces() {
   const warming = sum(units.ready, units.warming), all = sum(warming, units.draining);
   found.push(steps(begin, step, all, { fillcolor: shade("draining"), name: "draining" }));
   found.push(steps(begin, step, warming, { fillcolor: shade("warming"), name: "warming" }));
-  found.push(steps(begin, step, units.ready, { fillcolor: shade("ready"), name: "ready" }));
+  found.push(steps(begin, step, units.ready, { fillcolor: shade("ready"), name: "ready", hoverinfo: undefined, customdata: reasons(begin, step, units.ready.length),
+    hovertemplate: "%{y} " + say("ready") + "%{customdata}<extra></extra>" }));
   if (t.plan) {
-    const runs = t.plan.runs.filter((r) => r.start_s < t.now_s + COMING_S);
-    const x = runs.map((r) => wall(Math.max(r.start_s, t.now_s))), y = runs.map((r) => r.hold);
-    x.push(wall(Math.min(t.plan.end_s, t.now_s + COMING_S))); y.push(y[y.length - 1]);
-    found.push({ x, y, mode: "lines", line: { shape: "hv", width: 1.5, color: shade("blue") }, fill: "tozeroy",
-      fillcolor: faded("blue", 0.25), name: "planned units", hovertemplate: "%{y} units<extra>planned</extra>" });
+    const slots = planSlots(t);
+    found.push({ x: slots.map((p) => wall(p.at)), y: slots.map((p) => p.run.hold), mode: "lines", line: { shape: "hv", width: 1.5, color: shade("blue") }, fill: "tozeroy",
+      fillcolor: faded("blue", 0.25), name: "planned units", customdata: slots.map((p) => [p.run.reason, p.run.need, p.run.binding]),
+      hovertemplate: say("hold {hold} ({reason}), need {need}, {binding} binds", { hold: "%{y}", reason: "%{customdata[0]}", need: "%{customdata[1]}", binding: "%{customdata[2]}" }) + "<extra></extra>" });
   }
   if (t.forecast) {
     const f = t.forecast, x = [], n = f["q0.5"].length;
@@ -60,8 +109,9 @@ function traces() {
 function drawTide() {
   const tops = [...tide.observed.rate_rps, ...(tide.forecast ? tide.forecast["q0.95"] : [])].filter((v) => v !== null);
   const most = Math.max(tide.plan ? tide.plan.peak_units : 1, ...tide.units.ready, 1);
+  const now = nowLine(tide.now_s), marked = markShapes();
   drawChart("chart", traces(), {
-    hovermode: "x unified", ...nowLine(tide.now_s),
+    hovermode: "x unified", shapes: [...marked.shapes, ...now.shapes], annotations: [...marked.annotations, ...now.annotations],
     xaxis: { range: [wall(tide.now_s - PAST_S), wall(tide.now_s + COMING_S)], tickformat: "%H:%M\n%a %d" },
     yaxis: { title: { text: say("units") }, side: "right", range: [0, most * 1.2], dtick: Math.ceil(most / 8) },
     yaxis2: { title: { text: say("requests/s") }, overlaying: "y", side: "left", tickmode: "auto", nticks: 7, range: [0, 1.15 * Math.max(...tops, 1e-6)], showgrid: false },
@@ -91,12 +141,13 @@ async function explain(x) {
 
 pages.service = {
   async load(name) {
-    const [picture, decisions] = await Promise.all([ask(pathOf(name, "tide")), ask(pathOf(name, "decisions?limit=40"))]);
+    const [picture, { decisions }] = await Promise.all([ask(pathOf(name, "tide")), ask(pathOf(name, "decisions?limit=100"))]);
     return { picture, decisions };
   },
   draw({ picture, decisions }) {
-    tide = picture;
+    tide = { ...picture, decisions };
     drawTide();
+    showMarks();
     showPlan();
     byId("decisions").replaceChildren(...decisions.map((d) => element("li", [element("b", clock(d.at_s) + " "), d.explanation])));
   },

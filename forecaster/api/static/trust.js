@@ -10,13 +10,16 @@ function showTrust(s) {
 }
 
 async function order(method, path, body) {
+  // what was refused stays in view until the next order: the frame's own problems come and go
   const answer = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  if (!answer.ok) problem((await answer.json()).detail);
+  byId("refused").hidden = answer.ok;
+  if (!answer.ok) byId("refused").textContent = (await answer.json()).detail;
   return answer.ok;
 }
 const answerOrder = (approved) => service().waiting && order("POST", pathOf(service().name, "answer"), { order_id: service().waiting.order_id, approved, why: "dashboard" });
 
 function bindOrders() {
+  bindPin();
   byId("approve").onclick = () => answerOrder(true);
   byId("decline").onclick = () => answerOrder(false);
   byId("mode").onchange = (event) => { order("PUT", pathOf(service().name, "mode"), { mode: event.target.value, why: "dashboard" }); event.target.blur(); };
