@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from actuators.book import Book
 from actuators.k8s.api import KubeApi
-from actuators.k8s.book import Book, followed
+from actuators.k8s.following import followed
 from actuators.k8s.keeper import BookKeeper
 from actuators.k8s.pods import Pod
 from actuators.k8s.replicas import Replicas, Seen

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from actuators.fence import Fence
+from actuators.book import Book, dumps, fenced, loads, new_book
 from actuators.k8s.api import ConflictError, KubeApi
-from actuators.k8s.book import Book, dumps, loads, new_book
 from forecaster.domain.errors import ActuatorError
 
 
@@ -48,7 +46,7 @@ class BookKeeper:
         FencedError
             When a later one was here.
         """
-        self.change(lambda book: _fenced(book, number))
+        self.change(lambda book: fenced(book, number))
 
     def _change(self, change: Callable[[Book], Book]) -> Book:
         book, kept = self._read()
@@ -66,10 +64,3 @@ class BookKeeper:
             raise ActuatorError(
                 f"the book of units cannot be read: {error}", "delete the ConfigMap's key `book`"
             ) from error
-
-
-def _fenced(book: Book, number: int) -> Book:
-    fence = Fence()
-    fence.check(book.fence)
-    fence.check(number)
-    return replace(book, fence=max(book.fence, number))

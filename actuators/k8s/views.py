@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from actuators.k8s.book import FAILED_SHOWN_S, Book
+from actuators.book import FAILED_SHOWN_S, Book
 from actuators.k8s.pods import Pod
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.units import Fleet, UnitView

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.config.alerts import AlertsSettings
 from forecaster.config.kubernetes import KubernetesSettings
+from forecaster.config.open_inference import OpenInferenceSettings, RepositorySettings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
@@ -75,6 +76,10 @@ class ServiceSettings(Table):
         "",
         pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
         description="under [kubernetes], as StatefulSet/chat; empty: the Deployment of its name",
+    )
+    repository: RepositorySettings = Field(
+        default_factory=RepositorySettings,
+        description="[service.repository]: its model under [open_inference]",
     )
     day_shape: tuple[float, ...] = Field(
         (), description="24 rates, requests/s by local hour, expected of a service not known yet"
@@ -257,6 +262,7 @@ class Settings(BaseSettings):
     tier: TierSettings = Field(default_factory=TierSettings)
     keda: KedaSettings = Field(default_factory=KedaSettings)
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
+    open_inference: OpenInferenceSettings = Field(default_factory=OpenInferenceSettings)
     prometheus: PrometheusSettings = Field(default_factory=PrometheusSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
@@ -267,8 +273,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_engine(self) -> Self:
-        if self.keda.port is not None and self.kubernetes.namespace:
-            raise ValueError("keda.port and kubernetes.namespace: one of them scales, not both")
+        scalers = {
+            "keda.port": self.keda.port is not None,
+            "kubernetes.namespace": bool(self.kubernetes.namespace),
+            "open_inference.hosts": bool(self.open_inference.hosts),
+        }
+        chosen = [key for key, asked in scalers.items() if asked]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)}: one of them scales, not both")
         if any(each.metrics.asked for each in self.service) and not self.prometheus.url:
             raise ValueError("[service.metrics] wants prometheus.url")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forecaster.config.settings import Settings
 from forecaster.domain.errors import SettingError
 
-FIXED = ("home", "dsn", "models", "api", "tier", "kubernetes", "prometheus")
+FIXED = ("home", "dsn", "models", "api", "tier", "kubernetes", "open_inference", "prometheus")
 """Decided when the process starts: files, sockets, processes."""
 
 
@@ -22,9 +22,12 @@ def refuse(before: Settings, after: Settings) -> None:
             raise SettingError(
                 key, "changed", "cannot change while the daemon runs", "restart tidegate"
             )
-    units = {each.name: (each.unit, each.workload, each.metrics) for each in before.service}
+    units = {
+        each.name: (each.unit, each.workload, each.repository, each.metrics)
+        for each in before.service
+    }
     for each in after.service:
-        if units.get(each.name) != (each.unit, each.workload, each.metrics):
+        if units.get(each.name) != (each.unit, each.workload, each.repository, each.metrics):
             raise SettingError(
                 "service",
                 each.name,

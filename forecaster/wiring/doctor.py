@@ -18,6 +18,7 @@ from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.store.migrate import shipped
 from forecaster.wiring.checks import Check, Health
 from forecaster.wiring.kubernetes import examine_cluster
+from forecaster.wiring.open_inference import examine_servers
 from forecaster.wiring.running import bind
 from forecaster.wiring.stores import ensure_home, open_store
 
@@ -39,7 +40,7 @@ def examine(file: Path | None) -> list[Check]:
     for name, look in (
         ("home", _home), ("disk", _disk), ("models", _models), ("provider", _provider),
         ("database", _database), ("port", _port), ("secrets", _secrets),
-        ("kubernetes", examine_cluster),
+        ("kubernetes", examine_cluster), ("open inference", examine_servers),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

@@ -15,6 +15,7 @@ from actuators.k8s.actuator import KubernetesActuator
 from actuators.keda.pulled import PulledActuator
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
+from actuators.open_inference.actuator import OpenInferenceActuator
 from forecaster.capacity.belief import Belief
 from forecaster.clock import SystemClock
 from forecaster.config import Settings, load_settings, load_unit_type
@@ -30,6 +31,7 @@ from forecaster.wiring import demo
 from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.kubernetes import pod_fleet
 from forecaster.wiring.meters import busy_of, metered, reading, refuse_twice, source_of
+from forecaster.wiring.open_inference import followed_fleet
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     TIER_GRACE_S,
@@ -197,7 +199,7 @@ class Attached:
 def attached(
     settings: Settings, on_dead: Callable[[str], None] = lambda why: None
 ) -> Iterator[Attached]:
-    """Daemon and API for a tier that runs already, or for units that Kubernetes runs.
+    """Daemon and API for a tier that runs already, or for units that run elsewhere.
 
     Raises
     ------
@@ -209,7 +211,7 @@ def attached(
     home = ensure_home(settings)
     with ExitStack() as stack:
         tier = None
-        ours = settings.keda.port is None and not settings.kubernetes.namespace
+        ours = tier_is_ours(settings)
         if ours:
             refuse_twice(settings)
             tier = stack.enter_context(OnnxTierActuator(control_socket(home)))
@@ -223,7 +225,7 @@ def attached(
             }
         )
         place = Place(home, home / "profiles", SystemClock())
-        fleet = tier or _pods(settings, home, units, place, stack)
+        fleet = tier or _elsewhere(settings, home, units, place, stack)
         sizer = stack.enter_context(sizing(home, store))
         ask_for_tables(sizer, store, settings, units)
         train_missing(store, settings, units, time.time(), lambda text: None)
@@ -239,14 +241,22 @@ def attached(
         yield Attached(stack.enter_context(serve_api(settings, board, replays)), daemon, keda)
 
 
-def _pods(
+def tier_is_ours(settings: Settings) -> bool:
+    """Whether our own tier runs the units; else KEDA, Kubernetes or Open Inference servers do."""
+    others = (settings.kubernetes.namespace, settings.open_inference.hosts)
+    return settings.keda.port is None and not any(others)
+
+
+def _elsewhere(
     settings: Settings,
     home: Path,
     units: Mapping[str, UnitType],
     place: Place,
     stack: ExitStack,
-) -> PulledActuator | KubernetesActuator:
-    """Units that are pods: KEDA scales them, or we do."""
+) -> PulledActuator | KubernetesActuator | OpenInferenceActuator:
+    """Units that somebody else runs: models on servers, or pods that KEDA scales, or we do."""
+    if settings.open_inference.hosts:
+        return stack.enter_context(followed_fleet(settings, home, place.clock))
     if not settings.kubernetes.namespace:
         return pulled_fleet(settings, home, units, place.clock)
     if not metered(settings):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,9 @@ from actuators.k8s.actuator import KubernetesActuator
 from actuators.k8s.api import connect
 from actuators.k8s.workload import Workload
 from actuators.keda.pulled import PulledActuator
+from actuators.open_inference.actuator import OpenInferenceActuator
+from actuators.open_inference.following import Patience
+from actuators.open_inference.watch import Model
 from forecaster.domain.errors import ActuatorUnavailableError, CapacityDeniedError
 from forecaster.domain.lifecycle import WARMING_STATES
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable, Verb
@@ -27,6 +30,8 @@ from forecaster.domain.units import Fleet
 from forecaster.planning.decide import decide
 from forecaster.planning.policy import Policy
 from tests.fake_kube_api import FakeCluster, kubeconfig, serving
+from tests.fake_repositories import FakeWorld
+from tests.fake_repositories import serving as serving_repositories
 
 START_S = 1_700_000_000.0
 LEAD_S, DRAIN_S = 60.0, 10.0
@@ -153,11 +158,46 @@ class Kube(Rig):
         self.cluster.conflicts = 1
 
 
+class Models(Rig):
+    """Models on servers with the repository extension."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__()
+        self.world = FakeWorld(GPUS, ("chat",), LEAD_S, START_S)
+        stack.enter_context(serving_repositories(self.world))
+        patience = Patience(route_s=DRAIN_S, drain_s=DRAIN_S)
+        self.models = OpenInferenceActuator(
+            self.world.hosts, self.world, {"chat": Model("chat")}, folder, patience=patience
+        )
+        stack.enter_context(closing(self.models))
+        self.actuator = self.models
+
+    def advance(self, seconds: float) -> None:
+        self.world.advance(seconds, self.models)
+        self.time_s = self.world.now_s()
+
+    def deny(self, on: bool) -> None:
+        for server in self.world.servers:
+            server.away = on and server.states["chat"] == "UNAVAILABLE"
+
+    def slow(self, on: bool) -> None:
+        self.world.load_s = 10 * LEAD_S if on else LEAD_S
+
+    def vanish(self) -> None:
+        ready = [each for each in self.world.servers if each.states["chat"] == "READY"]
+        ready[0].states["chat"] = "UNAVAILABLE"
+
+    def away(self, on: bool) -> None:
+        for server in self.world.servers:
+            server.away = on
+
+
 MAKERS: dict[str, Callable[[Path, ExitStack], Rig]] = {
     "dry run": lambda folder, stack: Paper(),
     "keda": lambda folder, stack: Keda(folder),
     "deployment": lambda folder, stack: Kube("Deployment", folder, stack),
     "statefulset": lambda folder, stack: Kube("StatefulSet", folder, stack),
+    "models": lambda folder, stack: Models(folder, stack),
     "leaderworkerset": lambda folder, stack: Kube("LeaderWorkerSet", folder, stack),
 }
 

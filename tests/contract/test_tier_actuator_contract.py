@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from actuators.k8s.actuator import KubernetesActuator
 from actuators.k8s.api import connect
 from actuators.k8s.workload import Workload
 from actuators.keda.pulled import PulledActuator
+from actuators.open_inference.actuator import OpenInferenceActuator
+from actuators.open_inference.watch import Model
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
@@ -24,6 +27,8 @@ from forecaster.domain.lifecycle import TRANSITIONS, UnitState
 from forecaster.domain.ports import Actuator
 from forecaster.domain.units import RequestRecord
 from tests.fake_kube_api import FakeCluster, kubeconfig, serving
+from tests.fake_repositories import FakeWorld
+from tests.fake_repositories import serving as serving_repositories
 from tests.integration.tier_helpers import CHAT, CLASSIFIER, running, services, until
 
 ROOM = 4
@@ -171,7 +176,32 @@ def kube_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Tier]:
         yield _kube_tier(tmp_path_factory.mktemp("kube"), url, cluster)
 
 
-@pytest.fixture(params=["dry_tier", "keda_tier", "kube_tier", "real_tier"])
+@pytest.fixture(scope="module")
+def models_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Tier]:
+    """Models on servers with the repository extension."""
+    world = FakeWorld(ROOM, (CHAT, CLASSIFIER), load_s=30.0, now_s=1.7e9)
+    with _models_tier(tmp_path_factory.mktemp("models"), world) as tier:
+        yield tier
+
+
+@contextmanager
+def _models_tier(folder: Path, world: FakeWorld) -> Iterator[_Tier]:
+    models = {name: Model(name) for name in (CHAT, CLASSIFIER)}
+
+    def cut_off() -> None:
+        for server in world.servers:
+            server.away = True
+
+    with (
+        serving_repositories(world),
+        closing(OpenInferenceActuator(world.hosts, world, models, folder)) as actuator,
+    ):
+        yield _Tier(
+            actuator, lambda: None, cut_off, lambda: world.advance(20, actuator), serves=False
+        )
+
+
+@pytest.fixture(params=["dry_tier", "keda_tier", "kube_tier", "models_tier", "real_tier"])
 def tier(request: pytest.FixtureRequest) -> _Tier:
     found: _Tier = request.getfixturevalue(request.param)
     present = len([u for u in found.actuator.observe(CLASSIFIER).units if u.state != "failed"])
@@ -308,10 +338,15 @@ def test_services_do_not_see_each_others_units(tier: _Tier) -> None:
     assert tier.actuator.observe(CHAT).ready == 0
 
 
-@pytest.mark.parametrize("kind", ["dry_tier", "kube_tier", "real_tier"])
+@pytest.mark.parametrize("kind", ["dry_tier", "kube_tier", "models_tier", "real_tier"])
 def test_a_tier_out_of_reach_says_so_on_every_verb(kind: str, tmp_path: Path) -> None:
     if kind == "dry_tier":
         _cut_off_everywhere(_dry_tier())
+        return
+    if kind == "models_tier":
+        world = FakeWorld(2, (CHAT, CLASSIFIER), load_s=30.0, now_s=1.7e9)
+        with _models_tier(tmp_path, world) as models_tier:
+            _cut_off_everywhere(models_tier)
         return
     if kind == "kube_tier":
         cluster = FakeCluster()
