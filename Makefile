@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types arch bench bench-tier bench-peers docs lock clean
+.PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-peers docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ types: $(DEV_STAMP) ## mypy --strict on what ships
 
 arch: $(DEV_STAMP) ## import-linter: the layers
 	$(BIN)/lint-imports
+
+fuzz-api: $(DEV_STAMP) ## schemathesis: thousands of generated requests on every route (FUZZ_CASES)
+	FUZZ_CASES=$${FUZZ_CASES:-2600} $(BIN)/python -m pytest tests/integration/test_api_access.py -k documented --timeout 1800
 
 check: lint types arch test ## lint, types, layers, tests
 

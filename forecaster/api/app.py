@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from forecaster import __version__
 from forecaster.api.access import Access, Gatekeeper
 from forecaster.api.backend import Backend
+from forecaster.api.examples import add_examples
 from forecaster.api.exchange import Exchange
 from forecaster.api.frontiers import Frontiers, frontier_routes
 from forecaster.api.metrics import render
@@ -81,6 +82,7 @@ def make_app(
         frontier_routes(app, replays)
     _health_routes(app, backend)
     _dashboard(app)
+    add_examples(app)
     return app
 
 
@@ -158,7 +160,12 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         """The picture: load and units, behind and ahead, on one time axis."""
         return await read(backend.tide, service)
 
-    @app.get("/v1/events", tags=["events"], response_class=EventSourceResponse)
+    @app.get(
+        "/v1/events",
+        tags=["events"],
+        response_class=EventSourceResponse,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    )
     async def events(request: Request) -> EventSourceResponse:
         """Server-sent events: the overview every second."""
 

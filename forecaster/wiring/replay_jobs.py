@@ -147,15 +147,15 @@ class ReplayJobs:
             if any(job.state == "running" for job in self._jobs.values()):
                 raise BusyError("another replay is under way", RETRY_S)
             job = Job(secrets.token_hex(8), service, kind)
-            self._jobs[job.job_id] = job
-            while len(self._jobs) > KEPT:
-                self._jobs.popitem(last=False)
             context = multiprocessing.get_context("spawn")
             here, there = context.Pipe(duplex=False)
             plan = (self._store.dsn, service, task, self._home)
             job.child = context.Process(target=_work, args=(there, *plan), daemon=True)
             job.child.start()
             there.close()
+            self._jobs[job.job_id] = job
+            while len(self._jobs) > KEPT:
+                self._jobs.popitem(last=False)
             self._reader = threading.Thread(
                 target=self._follow, args=(job, here), name="replay", daemon=True
             )
