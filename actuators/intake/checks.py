@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from actuators.onnx_tier.inference_tensors import DATATYPES
 from actuators.onnx_tier.session import ModelSignature, check_model
 from actuators.onnx_tier.tokenizer_files import GENAI_CONFIG, context_tokens
 from forecaster.domain.errors import ModelError
@@ -216,14 +217,10 @@ def _listed_bytes(tensor: Any) -> int:
 
 
 def _check_dtype(name: str, dtype: str) -> None:
-    try:
-        kind = np.dtype(dtype).kind
-    except TypeError:
-        kind = "O"
-    if kind not in "fiub":
+    if dtype not in DATATYPES:
         raise ModelError(
             f"tensor {name!r} has type {dtype}, which cannot be served",
-            "export the model with numbers in and out",
+            "export the model with numbers or texts in and out",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from actuators.onnx_tier.passes import has_bfloat16, run_pass
 from actuators.onnx_tier.session import reason_of, signature_of
 from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.profile import ClassicProfile
@@ -59,6 +60,7 @@ class ClassicEngine:
         self._profile = profile
         signature = signature_of(session)
         self._names = tuple(each.name for each in signature.outputs)
+        self._brain_floats = has_bfloat16(signature)
         shapes = [each.shape for each in (*signature.inputs, *signature.outputs)]
         self._batches = all(shape and shape[0] == -1 for shape in shapes)
         self._waiting: deque[tuple[InferRequest, float]] = deque()
@@ -130,7 +132,7 @@ class ClassicEngine:
             feed = {
                 name: np.concatenate(column) for name, column in zip(names, columns, strict=True)
             }
-        results = self._session.run(None, feed)
+        results = run_pass(self._session, feed, self._brain_floats)
         answers: list[InferOut] = []
         at = 0
         for request in batch:

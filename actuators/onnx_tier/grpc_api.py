@@ -12,6 +12,7 @@ from actuators.onnx_tier.grpc_messages import METHODS, SERVICE, message_class
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_tensors import (
     Named,
+    bytes_of,
     check_inputs,
     check_outputs,
     datatype_of,
@@ -46,6 +47,7 @@ _CONTENTS = {
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
 }
 
 _OPTIONS = [
@@ -196,7 +198,7 @@ def _response(request: Any, outputs: Named) -> Any:
     for name, tensor in outputs:
         kind = datatype_of(tensor.dtype.name)
         response.outputs.add(name=name, datatype=kind, shape=tensor.shape)
-        response.raw_output_contents.append(tensor.tobytes())
+        response.raw_output_contents.append(bytes_of(tensor))
     return response
 
 

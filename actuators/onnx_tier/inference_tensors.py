@@ -11,6 +11,7 @@ import orjson
 
 from actuators.onnx_tier.jobs import RefusedError
 from actuators.onnx_tier.session import ModelSignature
+from actuators.onnx_tier.texts import pack_texts, tensor_of, unpack_texts
 from actuators.onnx_tier.wire import Tensor
 
 DATATYPES = {
@@ -24,8 +25,10 @@ DATATYPES = {
     "int32": "INT32",
     "int64": "INT64",
     "float16": "FP16",
+    "bfloat16": "BF16",
     "float32": "FP32",
     "float64": "FP64",
+    "object": "BYTES",
 }
 """numpy's names of types to the protocol's."""
 
@@ -99,12 +102,24 @@ def write_outputs(data: dict[str, Any], outputs: Named) -> tuple[list[dict[str, 
             "shape": list(tensor.shape),
         }
         if asked.get(name, {}).get("binary_data", all_binary):
-            parts.append(tensor.tobytes())
+            parts.append(bytes_of(tensor))
             entry["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
-            entry["data"] = tensor.ravel().tolist()
+            entry["data"] = _listed(tensor)
         entries.append(entry)
     return entries, b"".join(parts)
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """Return the elements of a tensor as the protocol's binary data."""
+    return pack_texts(tensor) if tensor.dtype.kind == "O" else tensor.tobytes()
+
+
+def _listed(tensor: Tensor) -> list[Any]:
+    # JSON knows no bfloat16; every one of them is a float32.
+    flat = tensor.astype(np.float32) if tensor.dtype.kind == "V" else tensor
+    values: list[Any] = flat.ravel().tolist()
+    return values
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:
@@ -157,6 +172,8 @@ def parameters_of(holder: dict[str, Any]) -> dict[str, Any]:
 def raw_tensor(name: object, datatype: object, shape: object, raw: bytes) -> Tensor:
     """Return the tensor whose elements are `raw`, or refuse it."""
     dtype, sizes = _kind(name, datatype, shape)
+    if dtype.kind == "O":
+        return _raw_texts(name, sizes, raw)
     wanted = math.prod(sizes) * dtype.itemsize
     if len(raw) != wanted:
         raise _bad(f"input {name!r}: shape {shape} of {datatype} is {wanted} bytes, got {len(raw)}")
@@ -167,14 +184,36 @@ def listed_tensor(name: object, datatype: object, shape: object, values: object)
     """Return the tensor whose elements are listed in `values`, or refuse it."""
     dtype, sizes = _kind(name, datatype, shape)
     try:
-        value = np.asarray(values, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
+        value = np.asarray(_decoded(values) if dtype.kind == "O" else values, dtype)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _bad(f"input {name!r}: data is no {datatype} tensor") from error
     if value.size != math.prod(sizes):
         raise _bad(
             f"input {name!r}: shape {shape} needs {math.prod(sizes)} values, got {value.size}"
         )
     return value.reshape(sizes)
+
+
+def _raw_texts(name: object, sizes: list[int], raw: bytes) -> Tensor:
+    count = math.prod(sizes)
+    if 4 * count > len(raw):
+        raise _bad(f"input {name!r}: {count} texts need {4 * count} bytes or more, got {len(raw)}")
+    try:
+        texts, end = unpack_texts(raw, count)
+    except ValueError as error:
+        raise _bad(f"input {name!r}: {error}") from error
+    if end != len(raw):
+        raise _bad(f"input {name!r}: {len(raw) - end} bytes follow its {count} texts")
+    return tensor_of(texts, sizes)
+
+
+def _decoded(values: object) -> list[str]:
+    """Return the texts of a list, however deep, row by row; those that came as bytes decoded."""
+    if isinstance(values, str | bytes):
+        return [values if isinstance(values, str) else values.decode()]
+    if not isinstance(values, list):
+        raise TypeError("a tensor of texts holds only texts")
+    return [text for each in values for text in _decoded(each)]
 
 
 def datatype_of(dtype: str) -> str:

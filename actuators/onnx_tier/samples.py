@@ -8,10 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from actuators.onnx_tier.session import ModelSignature, TensorSpec
+from actuators.onnx_tier.texts import tensor_of
 from actuators.onnx_tier.wire import Tensor
 
 SHAPES_KEY = "tidegate.sample_shapes"
 """Metadata of a deployed model: a JSON object of input names to shapes that it accepts."""
+
+_WORDS = ("ebb", "flow", "spring tide", "")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,7 +46,7 @@ def sample_shape(spec: TensorSpec, rows: int, shapes: Shapes) -> tuple[int, ...]
 def sample_inputs(
     signature: ModelSignature, rows: int, shapes: Shapes | None = None, seed: int = 7
 ) -> list[tuple[str, Tensor]]:
-    """Make seeded inputs: normal floats, small whole numbers, truths.
+    """Make seeded inputs: normal floats, small whole numbers, truths, words.
 
     Parameters
     ----------
@@ -61,8 +64,10 @@ def sample_inputs(
     named: list[tuple[str, Tensor]] = []
     for spec in signature.inputs:
         shape, dtype = sample_shape(spec, rows, known), np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            value: Tensor = random.standard_normal(shape).astype(dtype)
+        if dtype.kind == "O":
+            value: Tensor = tensor_of(random.choice(_WORDS, shape).ravel().tolist(), shape)
+        elif dtype.kind in "fV":
+            value = random.standard_normal(shape).astype(dtype)
         elif dtype.kind == "b" or "mask" in spec.name:
             value = np.ones(shape, dtype)
         else:

@@ -29,12 +29,14 @@ _DTYPES = {
     "tensor(uint16)": "uint16",
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(string)": "object",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name, numpy dtype and shape (-1 = any length) of one model input or output."""
+    """Name, numpy dtype (texts are ``object``) and shape (-1 = any length) of one input or output."""
 
     name: str
     dtype: str

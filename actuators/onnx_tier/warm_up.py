@@ -10,7 +10,7 @@ import numpy as np
 from actuators.onnx_tier.samples import sample_shape, stated_shapes
 from actuators.onnx_tier.sampling import GREEDY
 from actuators.onnx_tier.session import ModelSignature, signature_of
-from actuators.onnx_tier.wire import Header, pack_tensors
+from actuators.onnx_tier.wire import Header, Tensor, pack_tensors
 from forecaster.domain.profile import GenerativeProfile, UnitType
 
 WARM_UP_ID = 0
@@ -37,9 +37,13 @@ def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, by
     if isinstance(unit_type.profile, GenerativeProfile):
         header = {"t": "generate", "max_tokens": 2, "sampling": list(astuple(GREEDY)), "stop": []}
         return header | {"id": WARM_UP_ID}, _PROMPT.tobytes()
-    zeros = [(each["name"], np.zeros(each["shape"], each["dtype"])) for each in inputs]
+    zeros = [(each["name"], _nothing(each["shape"], each["dtype"])) for each in inputs]
     entries, body = pack_tensors(zeros)
     return {"t": "infer", "id": WARM_UP_ID, "inputs": entries, "outputs": []}, body
+
+
+def _nothing(shape: list[int], dtype: str) -> Tensor:
+    return np.full(shape, "", object) if dtype == "object" else np.zeros(shape, dtype)
 
 
 def warm_up_for(unit_type: UnitType, session: Any) -> tuple[Header, bytes]:

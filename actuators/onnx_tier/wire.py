@@ -14,9 +14,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - numpy learns the name bfloat16
 import numpy as np
 import numpy.typing as npt
 import orjson
+
+from actuators.onnx_tier.texts import pack_texts, tensor_of, unpack_texts
 
 Header = dict[str, Any]
 Frame = tuple[Header, bytes]
@@ -77,19 +80,27 @@ def pack_tensors(tensors: Sequence[tuple[str, Tensor]]) -> tuple[list[Header], b
     entries: list[Header] = []
     parts: list[bytes] = []
     for name, tensor in tensors:
-        entries.append({"name": name, "dtype": tensor.dtype.str, "shape": list(tensor.shape)})
-        parts.append(np.ascontiguousarray(tensor).tobytes())
+        kind = tensor.dtype.kind
+        # bfloat16 is none of numpy's own types: its name says it, its code does not.
+        dtype = tensor.dtype.name if kind == "V" else tensor.dtype.str
+        entries.append({"name": name, "dtype": dtype, "shape": list(tensor.shape)})
+        packed = pack_texts(tensor) if kind == "O" else np.ascontiguousarray(tensor).tobytes()
+        parts.append(packed)
     return entries, b"".join(parts)
 
 
 def unpack_tensors(entries: Sequence[Header], body: bytes) -> list[tuple[str, Tensor]]:
-    """Return the named tensors of a frame; read-only views into `body`."""
+    """Return the named tensors of a frame; those of numbers are read-only views into `body`."""
     tensors: list[tuple[str, Tensor]] = []
     at = 0
     for entry in entries:
         dtype = np.dtype(entry["dtype"])
         shape = tuple(entry["shape"])
         count = math.prod(shape)
+        if dtype.kind == "O":
+            texts, at = unpack_texts(body, count, at)
+            tensors.append((entry["name"], tensor_of(texts, shape)))
+            continue
         value: Tensor = np.frombuffer(body, dtype, count, at).reshape(shape)
         tensors.append((entry["name"], value))
         at += count * dtype.itemsize

@@ -128,7 +128,7 @@ def test_grpc_health_and_metadata(grpc: Any) -> None:
     ("change", "status", "said"),
     [
         ({"datatype": "FP64"}, "INVALID_ARGUMENT", "is 512 bytes, got 256"),
-        ({"datatype": "BYTES"}, "INVALID_ARGUMENT", "datatype"),
+        ({"datatype": "STRING"}, "INVALID_ARGUMENT", "datatype"),
         ({"shape": [1, 63]}, "INVALID_ARGUMENT", "252 bytes"),
         ({"shape": [-1, 64]}, "INVALID_ARGUMENT", "shape"),
         ({"name": "other"}, "INVALID_ARGUMENT", "inputs must be"),
