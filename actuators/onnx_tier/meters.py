@@ -85,7 +85,17 @@ class Meters:
         )
 
     def render(self) -> bytes:
-        """Count what was logged since the last time; return everything."""
+        """Return everything as Prometheus reads it."""
+        self._count_new()
+        return generate_latest(self._registry)
+
+    def collect(self) -> list[Metric]:
+        """Return everything as it is by now."""
+        self._count_new()
+        return list(self._registry.collect())
+
+    def _count_new(self) -> None:
+        """Count what was logged since the last time."""
         ring = self._door.requests
         lost = max(0, ring.dropped - self._seen)
         self._uncounted.inc(lost)
@@ -94,7 +104,6 @@ class Meters:
             for record in records:
                 self._count(record)
             self._seen = records[-1].seq
-        return generate_latest(self._registry)
 
     async def answer(self, _request: Request) -> Response:
         """Answer ``GET /metrics``."""

@@ -98,6 +98,10 @@ class TierSpec:
         Longest time from the fork to a created session.
     head_within_s : float
         Time in which a client must have sent a request's head.
+    otlp_endpoint : str
+        Base address of an OpenTelemetry collector that metrics are pushed to; empty for none.
+    otlp_every_s : float
+        Time between two pushes.
     """
 
     home: Path
@@ -113,6 +117,8 @@ class TierSpec:
     heartbeat_timeout_s: float = 8.0
     load_deadline_s: float = 300.0
     head_within_s: float = 10.0
+    otlp_endpoint: str = ""
+    otlp_every_s: float = 30.0
 
     def __post_init__(self) -> None:
         names = [each.service for each in self.services]
@@ -124,6 +130,12 @@ class TierSpec:
             raise SettingError("max_units_total", self.max_units_total, "1 or more")
         if self.clock is not None and self.clock.speed <= 0:
             raise SettingError("clock.speed", self.clock.speed, "above 0")
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise SettingError(
+                "tier.otlp_endpoint", self.otlp_endpoint, "http://... or https://..."
+            )
+        if not self.otlp_every_s > 0:
+            raise SettingError("tier.otlp_every_s", self.otlp_every_s, "above 0")
         for each in self.services:
             if not 0 < each.unit_type.compute_share <= 1:
                 raise SettingError(

@@ -45,6 +45,7 @@ from forecaster.domain.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
     from actuators.onnx_tier.grpc_api import GrpcApi
+    from actuators.onnx_tier.otlp import OtlpPush
 
 log = logging.getLogger("onnx_tier")
 
@@ -110,7 +111,9 @@ async def _serve(
     inference = Inference(door, supervisor, spec.model_control, spec.load_deadline_s)
     public_routes = [*InferenceApi(inference).routes(), *OpenAiApi(door).routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
-    public_routes.append(Route("/metrics", Meters(door, supervisor).answer))
+    meters = Meters(door, supervisor)
+    public_routes.append(Route("/metrics", meters.answer))
+    push = _otlp_push(spec, meters, tier)
     _watch_for_the_end(end, spec.exit_with_parent)
     control = _bind_control(control_path)
     control_routes = ControlApi(door, supervisor, url, end).routes()
@@ -122,6 +125,8 @@ async def _serve(
     for each in spec.services:
         prefetch(each.model_path)
     grpc = await _start_grpc(spec, inference)
+    if push is not None:
+        push.start()
     serving = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, (public, control), strict=True)
@@ -132,6 +137,8 @@ async def _serve(
     await supervisor.stop(spec.grace_s if grace_s is None else grace_s)
     if grpc is not None:
         await grpc.stop()
+    if push is not None:
+        await push.stop()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
@@ -155,6 +162,15 @@ def _start_plan(spec: TierSpec, signatures: dict[str, ModelSignature]) -> StartP
         weight_bytes = sum(file.stat().st_size for file in files)
         check_fits(plan, each.service, each.unit_type, weight_bytes)
     return plan
+
+
+def _otlp_push(spec: TierSpec, meters: Meters, tier: str) -> OtlpPush | None:
+    if not spec.otlp_endpoint:
+        return None
+    # Half a second of imports, from an extra that need not be installed.
+    from actuators.onnx_tier.otlp import OtlpPush
+
+    return OtlpPush(meters, spec.otlp_endpoint, spec.otlp_every_s, tier)
 
 
 async def _start_grpc(spec: TierSpec, inference: Inference) -> GrpcApi | None:

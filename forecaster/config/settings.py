@@ -162,6 +162,12 @@ class TierSettings(Table):
     model_control: bool = Field(
         False, description="clients may load and unload models (model-repository extension)"
     )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="base address of an OpenTelemetry collector (OTLP over HTTP, extra `otlp`); empty: off",
+    )
+    otlp_every_s: Seconds = Field(30.0, description="seconds between two pushes of metrics")
 
 
 class KedaSettings(TlsTable):

@@ -122,6 +122,8 @@ def serve_tier(
         grpc_port=settings.tier.grpc_port,
         model_control=settings.tier.model_control,
         max_units_total=settings.tier.max_units,
+        otlp_endpoint=settings.tier.otlp_endpoint,
+        otlp_every_s=settings.tier.otlp_every_s,
         clock=ClockSpec(clock.start_s, clock.origin_s, clock.speed)
         if isinstance(clock, ScaledClock)
         else None,
