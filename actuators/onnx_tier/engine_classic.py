@@ -16,6 +16,7 @@ from actuators.onnx_tier.wire import Tensor
 from forecaster.domain.profile import ClassicProfile
 
 Named = list[tuple[str, Tensor]]
+_Kind = tuple[tuple[str, np.dtype[Any], tuple[int, ...], bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,16 @@ class InferOut:
     request_id: int
     outputs: Named
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request, when it came, its rows, and what tells who may share its pass."""
+
+    request: InferRequest
+    since_s: float
+    rows: int
+    kind: _Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,7 @@ class ClassicEngine:
         self._brain_floats = has_bfloat16(signature)
         shapes = [each.shape for each in (*signature.inputs, *signature.outputs)]
         self._batches = all(shape and shape[0] == -1 for shape in shapes)
-        self._waiting: deque[tuple[InferRequest, float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self.passes: deque[Pass] = deque(maxlen=4096)
 
     @property
@@ -77,18 +88,20 @@ class ClassicEngine:
 
     def submit(self, request: InferRequest) -> None:
         """Queue a request."""
-        self._waiting.append((request, time.monotonic()))
+        rows = _rows(request)
+        self._waiting.append(_Waiting(request, time.monotonic(), rows, _kind(request, rows)))
 
     def cancel(self, request_id: int) -> None:
         """Forget a request that has not run; unknown ids are ignored."""
-        self._waiting = deque(each for each in self._waiting if each[0].request_id != request_id)
+        kept = (each for each in self._waiting if each.request.request_id != request_id)
+        self._waiting = deque(kept)
 
     def hold_s(self) -> float:
         """Seconds that the batch should still wait for company; 0 = run now."""
         delay_s = self._profile.batch_delay_s
         if not self._waiting or delay_s == 0 or len(self._waiting) >= self._profile.max_batch:
             return 0.0
-        return max(0.0, self._waiting[0][1] + delay_s - time.monotonic())
+        return max(0.0, self._waiting[0].since_s + delay_s - time.monotonic())
 
     def step(self) -> list[InferOut]:
         """Run one pass over the oldest requests that fit together."""
@@ -98,49 +111,52 @@ class ClassicEngine:
             answers = self._run(batch)
         except Exception as error:  # noqa: BLE001 - ORT's refusals share no other base
             if len(batch) == 1:
-                return [InferOut(batch[0].request_id, [], reason_of(error))]
+                return [InferOut(batch[0].request.request_id, [], reason_of(error))]
             # One bad request must not fail its neighbours: run each alone.
-            answers = [self._alone(request) for request in batch]
-        rows = sum(_rows(request) for request in batch)
+            answers = [self._alone(each) for each in batch]
+        rows = sum(each.rows for each in batch)
         self.passes.append(Pass(rows, time.perf_counter() - started_s))
         return answers
 
-    def _take(self) -> list[InferRequest]:
-        first, _ = self._waiting.popleft()
-        batch, rows, kind = [first], _rows(first), _kind(first)
+    def _take(self) -> list[_Waiting]:
+        first = self._waiting.popleft()
+        batch, rows = [first], first.rows
         while self._batches and self._waiting:
-            request = self._waiting[0][0]
-            if rows + _rows(request) > self._profile.max_batch or _kind(request) != kind:
+            following = self._waiting[0]
+            rows += following.rows
+            if rows > self._profile.max_batch or following.kind != first.kind:
                 break
-            self._waiting.popleft()
-            batch.append(request)
-            rows += _rows(request)
+            batch.append(self._waiting.popleft())
         return batch
 
-    def _alone(self, request: InferRequest) -> InferOut:
+    def _alone(self, one: _Waiting) -> InferOut:
         try:
-            return self._run([request])[0]
+            return self._run([one])[0]
         except Exception as error:  # noqa: BLE001 - as in `step`
-            return InferOut(request.request_id, [], reason_of(error))
+            return InferOut(one.request.request_id, [], reason_of(error))
 
-    def _run(self, batch: Sequence[InferRequest]) -> list[InferOut]:
+    def _run(self, batch: Sequence[_Waiting]) -> list[InferOut]:
+        requests = [each.request for each in batch]
         if len(batch) == 1:
-            feed = dict(batch[0].inputs)
+            feed = dict(requests[0].inputs)
         else:
-            names = [name for name, _ in batch[0].inputs]
-            columns = zip(*([tensor for _, tensor in each.inputs] for each in batch), strict=True)
+            names = [name for name, _ in requests[0].inputs]
+            columns = zip(
+                *([tensor for _, tensor in each.inputs] for each in requests), strict=True
+            )
             feed = {
                 name: np.concatenate(column) for name, column in zip(names, columns, strict=True)
             }
         results = run_pass(self._session, feed, self._brain_floats)
         answers: list[InferOut] = []
         at = 0
-        for request in batch:
-            end = at + _rows(request)
+        for each in batch:
+            end = at + each.rows
             mine = results if len(batch) == 1 else [result[at:end] for result in results]
-            wanted = request.outputs or self._names
-            named = [pair for pair in zip(self._names, mine, strict=True) if pair[0] in wanted]
-            answers.append(InferOut(request.request_id, named))
+            named = list(zip(self._names, mine, strict=True))
+            if wanted := each.request.outputs:
+                named = [pair for pair in named if pair[0] in wanted]
+            answers.append(InferOut(each.request.request_id, named))
             at = end
         return answers
 
@@ -150,10 +166,9 @@ def _rows(request: InferRequest) -> int:
     return int(tensor.shape[0]) if tensor.ndim else 1
 
 
-def _kind(request: InferRequest) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+def _kind(request: InferRequest, rows: int) -> _Kind:
     """Requests of one kind may share a pass: same inputs, types, row shapes and row counts."""
-    rows = _rows(request)
     return tuple(
-        (name, tensor.dtype.str, tensor.shape[1:], tensor.ndim > 0 and tensor.shape[0] == rows)
+        (name, tensor.dtype, tensor.shape[1:], tensor.ndim > 0 and tensor.shape[0] == rows)
         for name, tensor in request.inputs
     )

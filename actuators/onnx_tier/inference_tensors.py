@@ -243,15 +243,18 @@ def check_inputs(tensors: Named, signature: ModelSignature) -> None:
         raise _bad(f"inputs must be {sorted(expected)}, got {sorted(given)}")
     for name, tensor in tensors:
         spec = expected[name]
-        if tensor.dtype != np.dtype(spec.dtype):
+        if _PROTOCOL[tensor.dtype] != datatype_of(spec.dtype):
             raise _bad(f"input {name!r} must be {datatype_of(spec.dtype)}")
-        fits = len(tensor.shape) == len(spec.shape) and all(
-            wanted in (-1, size) for size, wanted in zip(tensor.shape, spec.shape, strict=True)
-        )
-        if not fits or tensor.size == 0:
+        if tensor.size == 0 or not _fits(tensor.shape, spec.shape):
             raise _bad(
                 f"input {name!r} must have shape {list(spec.shape)}, got {list(tensor.shape)}"
             )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        stated in (-1, size) for size, stated in zip(shape, wanted, strict=True)
+    )
 
 
 def _tensor(entry: dict[str, Any], raw: bytes | None) -> Tensor:

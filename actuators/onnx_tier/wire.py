@@ -61,16 +61,18 @@ class FrameDecoder:
         buffer += data
         frames: list[Frame] = []
         at = 0
-        while len(buffer) - at >= _PREFIX.size:
-            header_bytes, body_bytes = _PREFIX.unpack_from(buffer, at)
-            if header_bytes + body_bytes > FRAME_BYTES_MAX:
-                raise WireError(f"a frame of {header_bytes + body_bytes} bytes is too large")
-            middle = at + _PREFIX.size + header_bytes
-            end = middle + body_bytes
-            if len(buffer) < end:
-                break
-            frames.append((_header(buffer[at + _PREFIX.size : middle]), bytes(buffer[middle:end])))
-            at = end
+        # Through a view: each byte is copied once on its way out.
+        with memoryview(buffer) as view:
+            while len(view) - at >= _PREFIX.size:
+                header_bytes, body_bytes = _PREFIX.unpack_from(view, at)
+                if header_bytes + body_bytes > FRAME_BYTES_MAX:
+                    raise WireError(f"a frame of {header_bytes + body_bytes} bytes is too large")
+                middle = at + _PREFIX.size + header_bytes
+                end = middle + body_bytes
+                if len(view) < end:
+                    break
+                frames.append((_header(view[at + _PREFIX.size : middle]), bytes(view[middle:end])))
+                at = end
         del buffer[:at]
         return frames
 
@@ -159,7 +161,7 @@ class BlockingLink:
                 return frames
 
 
-def _header(text: bytearray) -> Header:
+def _header(text: memoryview) -> Header:
     try:
         header = orjson.loads(text)
     except orjson.JSONDecodeError as error:
