@@ -1,7 +1,8 @@
-"""Triton and MLServer, the real ones, from PyPI in environments of their own: for benchmarks and tests.
+"""Triton, MLServer and Ray Serve, the real ones, from PyPI in environments of their own: for benchmarks and tests.
 
 `TIDEGATE_BENCH_PEERS` is the folder of the environments (about 1 GB; default: in the temporary folder).
-`make bench-peers` installs them; tests use what is installed and skip loudly without.
+`make bench-peers` installs what it compares, ``python -m benchmarks.peers.servers`` all of them; tests use what is
+installed and skip loudly without.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ PACKAGES = {
     "triton": ("nvidia-pytriton", "onnxruntime"),
     "mlserver": ("mlserver", "onnxruntime"),
     "litserve": ("litserve", "onnxruntime"),
+    "ray": ("ray[serve]",),
 }
-READY_S = 90.0
+READY_S, STOP_S = 90.0, 10.0
 
 
 def installed(peer: str) -> bool:
@@ -138,8 +140,47 @@ def mlserver(model: Path, work: Path, batch: int = 1, *, on_demand: bool = False
 
 
 @contextmanager
+def ray_serve(work: Path, cpus: int = 1) -> Iterator[str]:
+    """A local Ray with Ray Serve and the deployment `slow/Slow`; yields the dashboard's address.
+
+    Parameters
+    ----------
+    cpus : int
+        Of the cluster; a replica takes a fifth of one.
+    """
+    bin_dir = python_of("ray").parent
+    port = free_port()
+    (work / "serve.yaml").write_text(
+        "proxy_location: Disabled\napplications:\n"
+        "- {name: slow, import_path: ray_app:app, route_prefix: /, external_scaler_enabled: true}\n"
+    )
+    environment = {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(HERE),
+        "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    command = [
+        bin_dir / "ray", "start", "--head", "--block", f"--num-cpus={cpus}", f"--port={free_port()}",
+        f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", "--include-dashboard=true",
+        "--min-worker-port=20000", "--max-worker-port=20999", "--disable-usage-stats",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    ready = f"{url}/api/serve/applications/"
+    # Ray takes half a minute to say goodbye; its parts end by themselves when the head is gone
+    with served(command, work / "ray.log", ready, environment, stop_s=1.0):
+        subprocess.run(
+            [bin_dir / "serve", "deploy", work / "serve.yaml", "--address", url],
+            check=True, capture_output=True, env=os.environ | environment,
+        )  # fmt: skip
+        yield url
+
+
+@contextmanager
 def served(
-    command: list[object], log: Path, ready: str, environment: dict[str, str]
+    command: list[object],
+    log: Path,
+    ready: str,
+    environment: dict[str, str],
+    stop_s: float = STOP_S,
 ) -> Iterator[None]:
     """A server in a process group of its own, from ready to gone."""
     with log.open("wb") as out:
@@ -163,9 +204,10 @@ def served(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(stop_s)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def free_port() -> int:
@@ -174,3 +216,8 @@ def free_port() -> int:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+if __name__ == "__main__":
+    for each in PACKAGES:
+        print(python_of(each))

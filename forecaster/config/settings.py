@@ -13,6 +13,7 @@ from forecaster.config.alerts import AlertsSettings
 from forecaster.config.kubernetes import KubernetesSettings
 from forecaster.config.open_inference import OpenInferenceSettings, RepositorySettings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
+from forecaster.config.ray_serve import RayServeSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
 from forecaster.domain.service import CalendarSpec, Limits, Mode, Service, Slo
@@ -76,6 +77,11 @@ class ServiceSettings(Table):
         "",
         pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
         description="under [kubernetes], as StatefulSet/chat; empty: the Deployment of its name",
+    )
+    deployment: str = Field(
+        "",
+        pattern=r"^([\w.:-]+/[\w.:-]+)?$",
+        description="under [ray_serve], as APPLICATION/DEPLOYMENT; empty: its name/its name",
     )
     repository: RepositorySettings = Field(
         default_factory=RepositorySettings,
@@ -269,6 +275,7 @@ class Settings(BaseSettings):
     keda: KedaSettings = Field(default_factory=KedaSettings)
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
     open_inference: OpenInferenceSettings = Field(default_factory=OpenInferenceSettings)
+    ray_serve: RayServeSettings = Field(default_factory=RayServeSettings)
     prometheus: PrometheusSettings = Field(default_factory=PrometheusSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
@@ -283,6 +290,7 @@ class Settings(BaseSettings):
             "keda.port": self.keda.port is not None,
             "kubernetes.namespace": bool(self.kubernetes.namespace),
             "open_inference.hosts": bool(self.open_inference.hosts),
+            "ray_serve.url": bool(self.ray_serve.url),
         }
         chosen = [key for key, asked in scalers.items() if asked]
         if len(chosen) > 1:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from forecaster.config.settings import Settings
+from forecaster.config.settings import ServiceSettings, Settings
 from forecaster.domain.errors import SettingError
 
-FIXED = ("home", "dsn", "models", "api", "tier", "kubernetes", "open_inference", "prometheus")
+FIXED = (
+    "home",
+    "dsn",
+    "models",
+    "api",
+    "tier",
+    "kubernetes",
+    "open_inference",
+    "ray_serve",
+    "prometheus",
+)
 """Decided when the process starts: files, sockets, processes."""
 
 
@@ -22,12 +32,9 @@ def refuse(before: Settings, after: Settings) -> None:
             raise SettingError(
                 key, "changed", "cannot change while the daemon runs", "restart tidegate"
             )
-    units = {
-        each.name: (each.unit, each.workload, each.repository, each.metrics)
-        for each in before.service
-    }
+    units = {each.name: _where(each) for each in before.service}
     for each in after.service:
-        if units.get(each.name) != (each.unit, each.workload, each.repository, each.metrics):
+        if units.get(each.name) != _where(each):
             raise SettingError(
                 "service",
                 each.name,
@@ -37,3 +44,8 @@ def refuse(before: Settings, after: Settings) -> None:
     gone = units.keys() - {each.name for each in after.service}
     if gone:
         raise SettingError("service", min(gone), "is not configured any more", "restart tidegate")
+
+
+def _where(service: ServiceSettings) -> tuple[object, ...]:
+    """What runs a service's units, and what counts its requests."""
+    return service.unit, service.workload, service.deployment, service.repository, service.metrics

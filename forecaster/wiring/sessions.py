@@ -16,6 +16,7 @@ from actuators.keda.pulled import PulledActuator
 from actuators.onnx_tier.client import OnnxTierActuator
 from actuators.onnx_tier.launch import TierHandle, stop_tier
 from actuators.open_inference.actuator import OpenInferenceActuator
+from actuators.ray_serve.actuator import RayServeActuator
 from forecaster.capacity.belief import Belief
 from forecaster.clock import SystemClock
 from forecaster.config import Settings, load_settings, load_unit_type
@@ -32,6 +33,7 @@ from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.kubernetes import pod_fleet
 from forecaster.wiring.meters import busy_of, metered, reading, refuse_twice, source_of
 from forecaster.wiring.open_inference import followed_fleet
+from forecaster.wiring.ray_serve import replica_fleet
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
     TIER_GRACE_S,
@@ -242,8 +244,12 @@ def attached(
 
 
 def tier_is_ours(settings: Settings) -> bool:
-    """Whether our own tier runs the units; else KEDA, Kubernetes or Open Inference servers do."""
-    others = (settings.kubernetes.namespace, settings.open_inference.hosts)
+    """Whether our own tier runs the units; else KEDA, Kubernetes, Open Inference servers or Ray do."""
+    others = (
+        settings.kubernetes.namespace,
+        settings.open_inference.hosts,
+        settings.ray_serve.url,
+    )
     return settings.keda.port is None and not any(others)
 
 
@@ -253,8 +259,10 @@ def _elsewhere(
     units: Mapping[str, UnitType],
     place: Place,
     stack: ExitStack,
-) -> PulledActuator | KubernetesActuator | OpenInferenceActuator:
+) -> PulledActuator | KubernetesActuator | OpenInferenceActuator | RayServeActuator:
     """Units that somebody else runs: models on servers, or pods that KEDA scales, or we do."""
+    if settings.ray_serve.url:
+        return stack.enter_context(closing(replica_fleet(settings, home, place.clock)))
     if settings.open_inference.hosts:
         return stack.enter_context(followed_fleet(settings, home, place.clock))
     if not settings.kubernetes.namespace:

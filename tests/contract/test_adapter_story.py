@@ -21,6 +21,8 @@ from actuators.keda.pulled import PulledActuator
 from actuators.open_inference.actuator import OpenInferenceActuator
 from actuators.open_inference.following import Patience
 from actuators.open_inference.watch import Model
+from actuators.ray_serve.actuator import RayServeActuator
+from actuators.ray_serve.api import RayServe, Target
 from forecaster.domain.errors import ActuatorUnavailableError, CapacityDeniedError
 from forecaster.domain.lifecycle import WARMING_STATES
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable, Verb
@@ -30,6 +32,8 @@ from forecaster.domain.units import Fleet
 from forecaster.planning.decide import decide
 from forecaster.planning.policy import Policy
 from tests.fake_kube_api import FakeCluster, kubeconfig, serving
+from tests.fake_ray import FakeRay
+from tests.fake_ray import serving as serving_ray
 from tests.fake_repositories import FakeWorld
 from tests.fake_repositories import serving as serving_repositories
 
@@ -192,12 +196,47 @@ class Models(Rig):
             server.away = on
 
 
+class Ray(Rig):
+    """Replicas of Ray Serve."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__()
+        self.ray = FakeRay(("chat",), GPUS, LEAD_S, DRAIN_S, START_S)
+        api = RayServe(stack.enter_context(serving_ray(self.ray)))
+        self.actuator = stack.enter_context(
+            closing(
+                RayServeActuator(
+                    api, self.ray, {"chat": Target("chat", "chat")}, folder,
+                    pause=lambda _: self.ray.settle(),
+                )
+            )
+        )  # fmt: skip
+
+    def advance(self, seconds: float) -> None:
+        self.ray.advance(seconds, DRAIN_S)
+        self.time_s = self.ray.now_s()
+
+    def deny(self, on: bool) -> None:
+        self.ray.gpus = len(self.ray.replicas["chat"]) if on else GPUS
+
+    def slow(self, on: bool) -> None:
+        self.ray.load_s = 10 * LEAD_S if on else LEAD_S
+
+    def vanish(self) -> None:
+        del self.ray.replicas["chat"][-1]
+        self.ray.settle()  # Ray Serve begins another
+
+    def away(self, on: bool) -> None:
+        self.ray.away = on
+
+
 MAKERS: dict[str, Callable[[Path, ExitStack], Rig]] = {
     "dry run": lambda folder, stack: Paper(),
     "keda": lambda folder, stack: Keda(folder),
     "deployment": lambda folder, stack: Kube("Deployment", folder, stack),
     "statefulset": lambda folder, stack: Kube("StatefulSet", folder, stack),
     "models": lambda folder, stack: Models(folder, stack),
+    "ray": lambda folder, stack: Ray(folder, stack),
     "leaderworkerset": lambda folder, stack: Kube("LeaderWorkerSet", folder, stack),
 }
 

@@ -17,6 +17,8 @@ from actuators.k8s.workload import Workload
 from actuators.keda.pulled import PulledActuator
 from actuators.open_inference.actuator import OpenInferenceActuator
 from actuators.open_inference.watch import Model
+from actuators.ray_serve.actuator import RayServeActuator
+from actuators.ray_serve.api import RayServe, Target
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
@@ -27,6 +29,8 @@ from forecaster.domain.lifecycle import TRANSITIONS, UnitState
 from forecaster.domain.ports import Actuator
 from forecaster.domain.units import RequestRecord
 from tests.fake_kube_api import FakeCluster, kubeconfig, serving
+from tests.fake_ray import FakeRay
+from tests.fake_ray import serving as serving_ray
 from tests.fake_repositories import FakeWorld
 from tests.fake_repositories import serving as serving_repositories
 from tests.integration.tier_helpers import CHAT, CLASSIFIER, running, services, until
@@ -45,8 +49,9 @@ class _Tier:
         pass_time: Callable[[], None],
         denied: str = f"of {ROOM} are taken; ",
         serves: bool = True,
+        by_name: bool = True,
     ) -> None:
-        self.denied, self.serves = denied, serves
+        self.denied, self.serves, self.by_name = denied, serves, by_name
         self.actuator = actuator
         self.send_request = send_request
         self.cut_off = cut_off
@@ -201,7 +206,37 @@ def _models_tier(folder: Path, world: FakeWorld) -> Iterator[_Tier]:
         )
 
 
-@pytest.fixture(params=["dry_tier", "keda_tier", "kube_tier", "models_tier", "real_tier"])
+@pytest.fixture(scope="module")
+def ray_tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Tier]:
+    """Replicas of Ray Serve."""
+    with _ray_tier(tmp_path_factory.mktemp("ray")) as tier:
+        yield tier
+
+
+@contextmanager
+def _ray_tier(folder: Path) -> Iterator[_Tier]:
+    ray = FakeRay((CHAT, CLASSIFIER), ROOM, load_s=30.0, stop_s=5.0, now_s=1.7e9)
+    targets = {name: Target(name, name) for name in (CHAT, CLASSIFIER)}
+    with (
+        serving_ray(ray) as url,
+        closing(
+            RayServeActuator(RayServe(url), ray, targets, folder, pause=lambda _: ray.settle())
+        ) as actuator,
+    ):
+        yield _Tier(
+            actuator,
+            lambda: None,
+            lambda: setattr(ray, "away", True),
+            lambda: ray.advance(20),
+            denied="the nodes have room for",
+            serves=False,
+            by_name=False,
+        )
+
+
+@pytest.fixture(
+    params=["dry_tier", "keda_tier", "kube_tier", "models_tier", "ray_tier", "real_tier"]
+)
 def tier(request: pytest.FixtureRequest) -> _Tier:
     found: _Tier = request.getfixturevalue(request.param)
     present = len([u for u in found.actuator.observe(CLASSIFIER).units if u.state != "failed"])
@@ -278,6 +313,12 @@ def test_warming_units_are_drained_before_ready_ones(tier: _Tier) -> None:
 def test_a_unit_is_drained_by_name_and_then_gone(tier: _Tier) -> None:
     first, second = tier.prewarm(2)
     tier.settle(2)
+    if not tier.by_name:
+        with pytest.raises(ActuatorError, match="cannot be drained by name"):
+            tier.actuator.drain_unit(first, reason="by name")
+        with pytest.raises(UnitGoneError, match="unit 'nobody' is gone"):
+            tier.actuator.drain_unit("nobody", reason="again")
+        return
     tier.actuator.drain_unit(first, reason="by name")
     tier.settle(1)
     ready = [u.unit_id for u in tier.actuator.observe(CLASSIFIER).units if u.state == "ready"]
@@ -338,10 +379,14 @@ def test_services_do_not_see_each_others_units(tier: _Tier) -> None:
     assert tier.actuator.observe(CHAT).ready == 0
 
 
-@pytest.mark.parametrize("kind", ["dry_tier", "kube_tier", "models_tier", "real_tier"])
+@pytest.mark.parametrize("kind", ["dry_tier", "kube_tier", "models_tier", "ray_tier", "real_tier"])
 def test_a_tier_out_of_reach_says_so_on_every_verb(kind: str, tmp_path: Path) -> None:
     if kind == "dry_tier":
         _cut_off_everywhere(_dry_tier())
+        return
+    if kind == "ray_tier":
+        with _ray_tier(tmp_path) as ray_tier:
+            _cut_off_everywhere(ray_tier)
         return
     if kind == "models_tier":
         world = FakeWorld(2, (CHAT, CLASSIFIER), load_s=30.0, now_s=1.7e9)

@@ -1,0 +1,1 @@
+"""Units that are replicas of Ray Serve deployments."""
