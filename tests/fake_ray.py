@@ -32,10 +32,12 @@ class FakeRay:
         Of all nodes.
     load_s, stop_s : float
         From begun to running, from told to ended.
-    away, stale : bool
-        Answers 503; answers with what was a while ago.
+    away : bool
+        Answers 503.
     external : bool
         Whether the applications let others scale them.
+    quick : bool
+        Replicas are gone before they were seen to stop.
     """
 
     speed = 1.0
@@ -44,7 +46,7 @@ class FakeRay:
         self, names: tuple[str, ...], gpus: int, load_s: float, stop_s: float, now_s: float
     ):
         self.gpus, self.load_s, self.stop_s, self.time_s = gpus, load_s, stop_s, now_s
-        self.away, self.external = False, True
+        self.away, self.external, self.quick = False, True, False
         self.wanted = dict.fromkeys(names, 0)
         self.replicas: dict[str, list[FakeReplica]] = {name: [] for name in names}
         self._made = 0
@@ -91,6 +93,8 @@ class FakeRay:
                 return 412, {"error": "not external"}
             self.wanted[name] = body["target_num_replicas"]
             self.settle()
+            if self.quick:
+                self.settle()  # who stops at once is gone before anybody looks
             return 200, {"message": "Scaling request received."}
         if path.startswith("/nodes"):
             node = {"state": "ALIVE", "resourcesTotal": {"GPU": float(self.gpus), "CPU": 8.0}}

@@ -123,7 +123,9 @@ class RayServeActuator:
             leaving: list[str] = []
             if wanted < seen.wanted:
                 self._api.scale(self._targets[service], wanted)
-                seen = self._look_for(service, lambda now: len(now.live) <= wanted, reason)
+                seen = self._look_for(
+                    service, lambda now: len(now.live) <= wanted, reason, ending=True
+                )
                 leaving = sorted(before - {each.replica_id for each in seen.live})
             return self._keep_order(key, [f"{service}.{each}" for each in leaving])
 
@@ -177,28 +179,30 @@ class RayServeActuator:
             raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
         return self._targets[service]
 
-    def _look(self, service: str, reason: str = "") -> Seen:
+    def _look(self, service: str, reason: str = "", ending: bool = False) -> Seen:
         """See a deployment, and write down what became of its units."""
         seen, now_s = self._api.look(self._target(service)), self._clock.now_s()
         if seen.unmade:
             self._unmade_since.setdefault(service, now_s)
         else:
             self._unmade_since.pop(service, None)
-        self._write(followed(self._book, service, seen, now_s, reason))
+        self._write(followed(self._book, service, seen, now_s, reason, ending))
         return seen
 
     def _look_everywhere(self) -> None:
         for service in self._targets:
             self._look(service)
 
-    def _look_for(self, service: str, done: Callable[[Seen], bool], reason: str) -> Seen:
+    def _look_for(
+        self, service: str, done: Callable[[Seen], bool], reason: str, ending: bool = False
+    ) -> Seen:
         """Look until an order shows, or for a few seconds: the next looks find the rest."""
-        seen = self._look(service, reason)
+        seen = self._look(service, reason, ending)
         for _ in range(LOOKS):
             if done(seen):
                 break
             self._pause(PAUSE_S)
-            seen = self._look(service, reason)
+            seen = self._look(service, reason, ending)
         return seen
 
     def _refuse_full(self, service: str, units: int, seen: Seen) -> None:

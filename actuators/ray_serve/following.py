@@ -18,7 +18,9 @@ def unit_id_of(service: str, replica: Replica) -> str:
     return f"{service}.{replica.replica_id}"
 
 
-def followed(book: Book, service: str, seen: Seen, now_s: float, reason: str = "") -> Book:
+def followed(
+    book: Book, service: str, seen: Seen, now_s: float, reason: str = "", ending: bool = False
+) -> Book:
     """Write down what became of the service's replicas.
 
     Parameters
@@ -27,6 +29,9 @@ def followed(book: Book, service: str, seen: Seen, now_s: float, reason: str = "
         When a change was seen, epoch seconds: Ray says only when a replica was begun.
     reason : str
         The order that brings or ends what is new; empty: none of ours.
+    ending : bool
+        That order wants fewer: who is not there any more was ended by it. Ray Serve may be done with a replica
+        before anybody has seen it stop.
     """
     writer = Writer(book, PROVIDER)
     for each in sorted(seen.replicas, key=lambda each: each.started_s):
@@ -40,7 +45,7 @@ def followed(book: Book, service: str, seen: Seen, now_s: float, reason: str = "
     present = {unit_id_of(service, each) for each in seen.replicas}
     for unit_id, entry in list(writer.units.items()):
         if entry.service == service and unit_id not in present:
-            _bury(writer, unit_id, entry, now_s)
+            _bury(writer, unit_id, entry, now_s, reason if ending else "")
     return writer.book
 
 
@@ -78,11 +83,14 @@ def _follow(writer: Writer, unit_id: str, replica: Replica, now_s: float, reason
         writer.move(unit_id, UnitState.DRAINING, now_s, reason)
 
 
-def _bury(writer: Writer, unit_id: str, entry: Entry, now_s: float) -> None:
-    """A replica that is not there any more: ended, or died."""
+def _bury(writer: Writer, unit_id: str, entry: Entry, now_s: float, order: str) -> None:
+    """A replica that is not there any more: ended, by this order or an earlier one; or died."""
     if entry.state is UnitState.FAILED:
         if entry.since_s < now_s - FAILED_SHOWN_S:
             del writer.units[unit_id]
         return
+    if order and entry.state is not UnitState.DRAINING:
+        writer.move(unit_id, UnitState.DRAINING, now_s, order)
+        entry = writer.units[unit_id]
     over = UnitState.GONE if entry.state is UnitState.DRAINING else UnitState.FAILED
     writer.move(unit_id, over, now_s, "" if over is UnitState.GONE else "the replica died")

@@ -51,6 +51,22 @@ def test_a_replica_that_finds_no_place_is_denied_capacity_before_the_next_order(
         assert list(again.events_after(0)) == list(actuator.events_after(0))
 
 
+def test_one_that_is_gone_before_it_was_seen_to_stop_was_drained(tmp_path: Path) -> None:
+    ray = FakeRay(("chat",), gpus=2, load_s=0.0, stop_s=0.0, now_s=1.7e9)
+    with serving(ray) as url, closing(RayServe(url)) as api:
+        actuator = RayServeActuator(
+            api, ray, {"chat": Target("chat", "chat")}, tmp_path, pause=lambda _: ray.settle()
+        )
+        actuator.prewarm("chat", 2, reason="flood", order_key="1")
+        ray.advance(10)
+        assert actuator.observe("chat").ready == 2
+        ray.quick = True
+        (gone,) = actuator.drain("chat", 1, reason="ebb", order_key="2")
+        last = actuator.events_after(0)[-1]
+        assert (last.unit_id, last.after, last.reason) == (gone, UnitState.GONE, "ebb")
+        assert actuator.observe("chat").ready == 1
+
+
 def test_an_application_that_scales_itself_is_left_alone(tmp_path: Path) -> None:
     ray = FakeRay(("chat",), gpus=2, load_s=30.0, stop_s=5.0, now_s=1.7e9)
     ray.external = False
