@@ -25,9 +25,12 @@ from forecaster.api.money import LAST_ID, LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.problems import RESPONSES, add_problems
 from forecaster.api.replays import Replays, replay_routes
+from forecaster.api.shared import Shared
 from forecaster.domain.errors import SettingError, TidegateError
 
 EVENT_EVERY_S = 1.0
+LONG_EVENT = 200_000
+"""Characters a second that each listener is sent at most: about two hundred services."""
 ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 """Media types of what the dashboard loads."""
 LONG_CACHE = {"Cache-Control": "public, max-age=86400"}
@@ -160,6 +163,8 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         """The picture: load and units, behind and ahead, on one time axis."""
         return await read(backend.tide, service)
 
+    latest = Shared(lambda: orjson.dumps(backend.overview()).decode(), 0.9 * EVENT_EVERY_S)
+
     @app.get(
         "/v1/events",
         tags=["events"],
@@ -167,16 +172,17 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def events(request: Request) -> EventSourceResponse:
-        """Server-sent events: the overview every second."""
+        """Server-sent events: the overview every second, more seldom where it is long."""
 
         async def stream() -> AsyncIterator[dict[str, str]]:
             while not await request.is_disconnected():
+                data = ""
                 try:
-                    found = await run_in_threadpool(backend.overview)
-                    yield {"event": "overview", "data": orjson.dumps(found).decode()}
+                    data = await latest.ask()
+                    yield {"event": "overview", "data": data}
                 except TidegateError as error:
                     yield {"event": "problem", "data": orjson.dumps(str(error)).decode()}
-                await asyncio.sleep(EVENT_EVERY_S)
+                await asyncio.sleep(EVENT_EVERY_S * max(1.0, len(data) / LONG_EVENT))
 
         return EventSourceResponse(stream())
 

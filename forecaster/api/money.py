@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 from forecaster.api.backend import Backend
+from forecaster.api.shared import Shared
 from forecaster.api.statement_page import statement_page
 
 LAST_S = 253_402_300_799
@@ -30,10 +31,13 @@ class Paper(StrEnum):
 
 def money_routes(app: FastAPI, backend: Backend) -> None:
     """Add the routes."""
+    present = Shared(lambda: backend.desk.money(""), least_s=0.0)
 
     @app.get("/v1/money", tags=["money"], response_class=Response)
     async def money(month: Month = "") -> Response:
         """Every service's month in a line each: bill, SLO, and what rivals would have cost."""
+        if not month:  # every open overview page asks for the present one
+            return _answer(await present.ask())
         return _answer(await run_in_threadpool(backend.desk.money, month))
 
     @app.get("/v1/services/{service}/ledger", tags=["money"], response_class=Response)

@@ -15,6 +15,7 @@ from forecaster.daemon.accounts import paid_since
 from forecaster.daemon.activity import activity
 from forecaster.daemon.bookkeeper import tariff_of
 from forecaster.daemon.desk import Desk
+from forecaster.daemon.figures import Figures
 from forecaster.daemon.labels import anomalies_to_dict, labels
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.marks import marks
@@ -56,6 +57,7 @@ class Board:
         self.started_s = started_s
         self.about = dict(about)
         self.desk = Desk(daemon, store, clock)
+        self.figures = Figures(self._figures)
         self.live = {name: LiveFigures(pilot.service.slo) for name, pilot in daemon.pilots.items()}
 
     def on_requests(self, records: Sequence[RequestRecord]) -> None:
@@ -65,11 +67,19 @@ class Board:
 
     def overview(self) -> dict[str, Any]:
         """Every service in a line each, and the installation."""
-        services = [self.service(name) for name in self.daemon.pilots]
+        served = self.figures.of(list(self.daemon.pilots))
+        services = [self._line(name) | served[name] for name in self.daemon.pilots]
         return {"now_s": self.clock.now_s(), "services": services, **self.about}
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: what it is, what it holds, what it kept."""
+        return self._line(name) | self._figures(name)
+
+    def _figures(self, name: str) -> dict[str, Any]:
+        """What takes time to work out: requests served, units paid."""
+        return {"served": asdict(self.live[name].figures()), "ledger": self.paid(name)}
+
+    def _line(self, name: str) -> dict[str, Any]:
         pilot = self._pilot(name)
         state, now_s = pilot.state, self.clock.now_s()
         slot = state.table.at(now_s) if state.table else None
@@ -98,8 +108,6 @@ class Board:
                 "warming": fleet.warming if fleet else 0,
                 "draining": fleet.draining if fleet else 0,
             },
-            "served": asdict(self.live[name].figures()),
-            "ledger": self.paid(name),
             "decision": decision_to_dict(state.decision) if state.decision else None,
             "note": state.note,
         }

@@ -185,6 +185,26 @@ def test_the_overview_lists_every_service_and_leads_to_it(page: Page, dashboard:
     page.locator("#services button").first.click()
 
 
+def test_many_services_are_picked_from_a_list_and_found_by_name(page: Page) -> None:
+    visit(page, "overview")
+    picker, lines, last, count = page.evaluate(
+        """() => {  // between two events, which show the demo's two again
+          const one = overview.services[0];
+          overview = { ...overview, services: Array.from({ length: 300 }, (_, i) => ({ ...one, name: "many-" + i })) };
+          show();
+          const read = () => document.querySelectorAll("#service-table tbody tr").length;
+          const first = [document.querySelectorAll("#services select option").length, read()];
+          byId("service-filter").value = "Y-29";
+          showServiceTable();
+          return [...first, read(), byId("service-count").textContent];
+        }"""
+    )
+    assert (picker, lines) == (300, 200)
+    assert (last, count) == (11, "11 of 300 services")  # many-29 and many-290 to 299
+    page.locator("#services button").first.wait_for()
+    page.evaluate("byId('service-filter').value = ''")
+
+
 def test_the_fleet_page_draws_every_life_with_its_reasons(page: Page, dashboard: str) -> None:
     visit(page, "fleet")
     expect(page.locator("#fleet-chart .bars path")).not_to_have_count(0)
@@ -335,7 +355,7 @@ def test_the_dials_show_what_was_played_and_nothing_between(page: Page, dashboar
 
 
 def test_the_activity_page_lists_filters_and_goes_back(page: Page, dashboard: str) -> None:
-    for frozen in (True, False):
+    for frozen in (True, False, True, False):
         done = httpx.put(f"{dashboard}/v1/freeze", json={"frozen": frozen, "why": "<i>drill</i>"})
         assert done.is_success
     few = "limit=2"
@@ -349,7 +369,7 @@ def test_the_activity_page_lists_filters_and_goes_back(page: Page, dashboard: st
     expect(rows.nth(1)).to_contain_text("freeze on")
     expect(rows.nth(1).locator(".reason")).to_have_text("<i>drill</i>")
     page.locator("#activity-older").click()
-    expect(page.locator("#activity-count")).to_have_text(re.compile(r"^[34] entries$"))
+    expect(page.locator("#activity-count")).to_have_text("4 entries")
     expect(rows.nth(1)).to_contain_text("freeze on")
     page.locator("#activity-filter [value=change]").uncheck()
     expect(page.locator("#activity-count")).to_have_text("0 entries")

@@ -67,6 +67,7 @@ const CHINESE = {
   "as it is set now": "即当前设置", "now: {value}": "当前：{value}", "target {n}": "目标 {n}", "set now": "当前设置", "chosen": "所选",
   "elasticity {e}: {h} unit-hours": "弹性 {e}：{h} 单元小时",
   "{n} requests from {from} to {to}, lead {lead} s, played without hindsight and without steering; each point was really played.": "{from} 至 {to} 共 {n} 个请求，提前量 {lead} 秒，无后见之明、无在线修正；每个点都实际回放过。",
+  "named": "名称", "{n} of {all} services": "{all} 个服务中的 {n} 个",
   // activity
   "Activity": "动态", "filter": "筛选", "all": "全部", "changes by hand": "人工更改", "what happened": "发生了什么", "when": "时间", "Older": "更早",
   "alert": "告警", "change": "更改", "order": "指令", "lasts": "持续中", "over at {time}": "结束于 {time}", "{n} entries": "{n} 条",

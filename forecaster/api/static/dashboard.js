@@ -1,6 +1,6 @@
 "use strict";
 // The frame round every page: which service, what the daemon says now, the token, the start.
-const DUE_EVERY_MS = 1000;
+const DUE_EVERY_MS = 1000, BUTTONS_MOST = 12;
 let picked = new URLSearchParams(location.search).get("service");
 let overview = null;
 const service = () => overview && (overview.services.find((s) => s.name === picked) || overview.services[0]);
@@ -13,6 +13,7 @@ function pick(name, hash) {
 
 function showServices() {
   const nav = byId("services");
+  if (overview.services.length > BUTTONS_MOST) return showPicker(nav);
   if (nav.childElementCount === overview.services.length) {
     for (const b of nav.children) b.setAttribute("aria-pressed", String(b.textContent === service().name));
     return;
@@ -22,6 +23,17 @@ function showServices() {
     button.onclick = () => pick(s.name, location.hash);
     return button;
   }));
+}
+
+function showPicker(nav) {
+  // too many for a button each
+  let select = nav.querySelector("select");
+  if (select?.options.length !== overview.services.length) {
+    select = element("select", overview.services.map((s) => element("option", s.name, { value: s.name })), { "aria-label": say("service") });
+    select.onchange = () => pick(select.value, location.hash);
+    nav.replaceChildren(select);
+  }
+  if (document.activeElement !== select) select.value = service().name;
 }
 
 function show() {
@@ -58,7 +70,7 @@ function listen() {
 
 async function enter(tried = false) {
   // with a token set, reads carry it as a cookie: event streams cannot send headers
-  if ((await fetch("/v1/services")).status !== 401) return listen();
+  if ((await fetch("/v1/alerts?limit=1")).status !== 401) return listen();
   const form = byId("token-form"), secure = location.protocol === "https:" ? "; Secure" : "";
   form.hidden = false;
   byId("token-said").textContent = tried ? say("This token is not known.") : "";

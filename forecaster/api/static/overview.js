@@ -1,6 +1,6 @@
 "use strict";
 // The overview page: every service in a line, the month's money, the alerts that last.
-const ALERTS_MOST = 100;
+const ALERTS_MOST = 100, LINES_MOST = 200, FILTER_FROM = 20;
 
 function serviceLine(s) {
   const link = element("a", s.name, { href: "?service=" + encodeURIComponent(s.name) + "#service" });
@@ -29,6 +29,11 @@ pages.overview = {
 
 function showServiceTable() {
   const focused = document.activeElement?.closest("#service-table a")?.textContent;
-  fillTable("service-table", overview.services.map(serviceLine));
+  const wanted = byId("service-filter").value.trim().toLowerCase();
+  const named = overview.services.filter((s) => s.name.toLowerCase().includes(wanted));
+  byId("service-search").hidden = overview.services.length < FILTER_FROM;
+  byId("service-filter").oninput = showServiceTable;
+  byId("service-count").textContent = say("{n} of {all} services", { n: Math.min(named.length, LINES_MOST), all: overview.services.length });
+  fillTable("service-table", named.slice(0, LINES_MOST).map(serviceLine));
   if (focused) [...document.querySelectorAll("#service-table a")].find((link) => link.textContent === focused)?.focus();
 }
