@@ -319,7 +319,7 @@ def test_a_hover_says_why_and_events_are_marked(page: Page) -> None:
 
 def test_the_dials_show_what_was_played_and_nothing_between(page: Page, dashboard: str) -> None:
     path = f"{dashboard}/v1/services/chat/frontier"
-    wish = {"days": 0.25, "rate_scale": 40.0, "elasticities": [0.5], "targets": [0.9]}
+    wish = {"days": 0.25, "rate_scale": 5.0, "elasticities": [0.5], "targets": [0.9]}
     visit(page, "whatif")
     expect(page.locator("#whatif-note")).to_have_text("Nothing was played yet for this service.")
     expect(page.locator("#dial-target")).to_be_disabled()
