@@ -84,7 +84,8 @@ def windows(from_s: int, until_s: int, read: Span | None, step_s: int = SLOT_S) 
     """
     since_s, end_s = read or (from_s, from_s)
     since_s = -(-since_s // step_s) * step_s
-    at_s = max(end_s - OVERLAP_S, since_s) // step_s * step_s
+    # what was read in finer steps may end before its rounded beginning
+    at_s = min(max(end_s - OVERLAP_S, since_s), end_s) // step_s * step_s
     while at_s < until_s:
         yield at_s, min(at_s + WINDOW_S, until_s)
         at_s += WINDOW_S

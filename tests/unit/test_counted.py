@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forecaster.demand import to_series
@@ -93,6 +93,7 @@ minutes = st.integers(0, 5000).map(lambda minute: minute * 60)
 
 
 @given(minutes, minutes, minutes, minutes, st.sampled_from([60, 300]))
+@example(0, 600, 60, 0, 300)  # read in minutes before the step was five of them
 def test_windows_cover_everything_without_a_hole_and_in_an_order_that_may_stop(
     from_s: int, until_s: int, since_s: int, length_s: int, step_s: int
 ) -> None:
