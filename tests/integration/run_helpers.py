@@ -41,6 +41,9 @@ class Tidegate:
 
     def __init__(self, home: Path, *argv: str, **more: str) -> None:
         self.home = home
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # a shell that runs the tests in the background lets them, and what they start, ignore it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [TIDEGATE, *argv],
             cwd=ROOT,
