@@ -150,7 +150,7 @@ def loads(text: str) -> Book:
     try:
         kept = orjson.loads(text)
         units = {uid: _entry(each) for uid, each in kept["units"].items()}
-        events = tuple(_event(each) for each in kept["events"])
+        events = tuple(event_of(each) for each in kept["events"])
         return Book(kept["tier"], int(kept["fence"]), int(kept["dropped"]), units, events)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no book of units: {error!r}") from error
@@ -160,6 +160,7 @@ def _entry(kept: dict[str, object]) -> Entry:
     return Entry(**kept | {"state": UnitState(str(kept["state"]))})  # type: ignore[arg-type]  # JSON
 
 
-def _event(kept: dict[str, object]) -> UnitEvent:
+def event_of(kept: dict[str, object]) -> UnitEvent:
+    """An event from what JSON made of it."""
     states = {key: UnitState(str(kept[key])) for key in ("before", "after")}
     return UnitEvent(**kept | states)  # type: ignore[arg-type]  # JSON

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from actuators.fence import Fence
+from actuators.order_book import OrderBook, check_units, of_service
 from forecaster.domain.errors import (
-    ActuatorError,
     ActuatorUnavailableError,
     CapacityDeniedError,
     UnitGoneError,
@@ -70,7 +70,7 @@ class DryRunActuator:
         max_units_total: int = 1_000_000,
     ) -> None:
         self._clock = clock
-        self._services = frozenset(services)
+        self._services = dict.fromkeys(services)
         self._lead_time_s = lead_time_s
         self._drain_time_s = drain_time_s
         self._max_units_total = max_units_total
@@ -80,7 +80,7 @@ class DryRunActuator:
         self._events: list[UnitEvent] = []
         self._dropped = 0  # events numbered up to this are not kept any more
         self._requests: list[RequestRecord] = []
-        self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._orders = OrderBook()
         self._fence = Fence()
         self.deny = False
         self.unavailable = False
@@ -115,19 +115,9 @@ class DryRunActuator:
         """Order `units` more units; return their ids (the same for the same `order_key`)."""
         self._reach(service)
         self._fence.check(fence)
-        _count(units)
+        check_units(units)
         key = ("prewarm", service, order_key)
-        if key in self._orders:
-            return self._orders[key]
-        live = sum(each.view.state in LIVE_STATES for each in self._units.values())
-        if self.deny or live + units > self._max_units_total:
-            raise CapacityDeniedError(
-                f"{units} more units of {service!r} are denied: "
-                f"{live} of {self._max_units_total} are taken",
-                "raise max_units_total or drain another service",
-            )
-        self._orders[key] = tuple(self._order(service, reason) for _ in range(units))
-        return self._orders[key]
+        return self._orders.once(key, lambda: self._more(service, units, reason))
 
     def drain(
         self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
@@ -135,18 +125,9 @@ class DryRunActuator:
         """Drain `units` units, warming ones first, the newest first; return their ids."""
         self._reach(service)
         self._fence.check(fence)
-        _count(units)
+        check_units(units)
         key = ("drain", service, order_key)
-        if key in self._orders:
-            return self._orders[key]
-        mine = [each for each in self._units.values() if each.view.service == service]
-        warming = [each for each in mine if each.view.state in WARMING_STATES]
-        ready = [each for each in mine if each.view.state is UnitState.READY]
-        chosen = (sorted(warming, key=_newest) + sorted(ready, key=_newest))[:units]
-        self._orders[key] = tuple(each.view.unit_id for each in chosen)
-        for each in chosen:
-            self._drain(each, reason)
-        return self._orders[key]
+        return self._orders.once(key, lambda: self._fewer(service, units, reason))
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Drain one unit by name; `UnitGoneError` when it is already gone."""
@@ -177,13 +158,32 @@ class DryRunActuator:
         """Make a live unit fail now."""
         self._move(self._units[unit_id], UnitState.FAILED, self._clock.now_s(), reason)
 
+    def _more(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        live = sum(each.view.state in LIVE_STATES for each in self._units.values())
+        if self.deny or live + units > self._max_units_total:
+            raise CapacityDeniedError(
+                f"{units} more units of {service!r} are denied: "
+                f"{live} of {self._max_units_total} are taken",
+                "raise max_units_total or drain another service",
+            )
+        return tuple(self._order(service, reason) for _ in range(units))
+
+    def _fewer(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        mine = [each for each in self._units.values() if each.view.service == service]
+        warming = [each for each in mine if each.view.state in WARMING_STATES]
+        ready = [each for each in mine if each.view.state is UnitState.READY]
+        chosen = (sorted(warming, key=_newest) + sorted(ready, key=_newest))[:units]
+        ids = tuple(each.view.unit_id for each in chosen)
+        for each in chosen:
+            self._drain(each, reason)
+        return ids
+
     def _reach(self, service: str | None = None) -> None:
         """Let time pass, then answer or fail as told."""
         if self.unavailable:
             raise ActuatorUnavailableError("the dry-run tier was told to be unavailable", "retry")
-        if service is not None and service not in self._services:
-            served = ", ".join(sorted(self._services))
-            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
+        if service is not None:
+            of_service(self._services, service)
         now_s = self._clock.now_s()
         for unit in sorted(self._units.values(), key=lambda each: (each.due_s, each.order)):
             if unit.due_s <= now_s:
@@ -260,8 +260,3 @@ class DryRunActuator:
 
 def _newest(unit: PaperUnit) -> int:
     return -unit.order
-
-
-def _count(units: int) -> None:
-    if units < 1:
-        raise ActuatorError(f"units = {units} must be 1 or more", "order at least one unit")

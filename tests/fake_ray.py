@@ -5,14 +5,12 @@ What the real one does is in ``tests/integration/test_ray_serve.py``, which runs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.local_server import listening
+from tests.local_server import json_api, listening
 
 
 @dataclass
@@ -116,28 +114,5 @@ class FakeRay:
 @contextmanager
 def serving(ray: FakeRay) -> Iterator[str]:
     """The dashboard's address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(length) or "null")
-            status, said = ray.answer(self.command, self.path, body)
-            text = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def do_GET(self) -> None:
-            self._serve()
-
-        def do_POST(self) -> None:
-            self._serve()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with listening(Handler) as port:
+    with listening(json_api(ray.answer)) as port:
         yield f"http://127.0.0.1:{port}"

@@ -7,16 +7,14 @@ MLServer.
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from actuators.open_inference.actuator import OpenInferenceActuator
 from actuators.open_inference.host import Host
-from tests.local_server import listening
+from tests.local_server import json_api, listening
 
 SHAPE = [-1, 4]
 
@@ -129,7 +127,7 @@ def serving(world: FakeWorld) -> Iterator[FakeWorld]:
     """The servers on ports of their own."""
     with ExitStack() as stack:
         for server in world.servers:
-            port = stack.enter_context(listening(_handler(server)))
+            port = stack.enter_context(listening(json_api(server.answer)))
             world.urls.append(f"http://127.0.0.1:{port}")
         try:
             yield world
@@ -137,29 +135,3 @@ def serving(world: FakeWorld) -> Iterator[FakeWorld]:
             with world.turn:
                 world.over = True
                 world.turn.notify_all()
-
-
-def _handler(server: FakeRepository) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(length) or "null")
-            status, said = server.answer(self.command, self.path, body)
-            text = (said if isinstance(said, str) else json.dumps(said)).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def do_GET(self) -> None:
-            self._serve()
-
-        def do_POST(self) -> None:
-            self._serve()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler

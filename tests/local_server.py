@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,33 @@ def listening(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def json_api(answer: Callable[[str, str, Any], tuple[int, Any]]) -> type[BaseHTTPRequestHandler]:
+    """A server that answers by (verb, path, body) with a status and a text or what becomes JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, said = answer(self.command, self.path, json.loads(body or "null"))
+            text = (said if isinstance(said, str) else json.dumps(said)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def do_GET(self) -> None:
+            self._serve()
+
+        def do_POST(self) -> None:
+            self._serve()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

@@ -19,11 +19,11 @@ from actuators.k8s.pods import Pod
 from actuators.k8s.replicas import Replicas, Seen
 from actuators.k8s.views import fleet_of
 from actuators.k8s.workload import Workload
+from actuators.order_book import OrderBook, check_units, of_service
 from forecaster.domain.errors import ActuatorError, CapacityDeniedError, UnitGoneError
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 
-ORDERS_KEPT = 1000
 Busy = Callable[[str], Mapping[str, float]]
 """Requests in flight of a service by pod name; empty where nobody knows."""
 
@@ -64,7 +64,7 @@ class KubernetesActuator:
             service: Replicas(api, workload, partial(busy, service), pause)
             for service, workload in workloads.items()
         }
-        self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._orders = OrderBook()
         self._unmade_since: dict[str, float] = {}
         self._turn = threading.RLock()  # the threads of our API ask as well
 
@@ -77,7 +77,7 @@ class KubernetesActuator:
     def observe(self, service: str) -> Fleet:
         """Every unit of `service`; reads only, so that those who stand by may look as well."""
         with self._turn:
-            seen = self._of(service).look()
+            seen = of_service(self._replicas, service).look()
             now_s = self._clock.now_s()
             since_s = now_s
             if seen.unmade:
@@ -108,19 +108,7 @@ class KubernetesActuator:
         with self._turn:
             replicas = self._begin(service, units, fence)
             key = ("prewarm", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            replicas.refuse_rival()
-            before = replicas.look()
-            self._refuse_full(service, units, before)
-            made = replicas.more(units, before)
-            homeless = [pod.unschedulable for pod in made if pod.unschedulable]
-            if homeless and not self._node_wait_s:
-                replicas.fewer(units, made)
-                self._note(service, dict.fromkeys((pod.uid for pod in made), "denied"))
-                raise _denied(service, units, before.live, homeless[0])
-            self._note(service, dict.fromkeys((pod.uid for pod in made), reason))
-            return self._keep(key, made)
+            return self._orders.once(key, lambda: self._more(service, units, replicas, reason))
 
     def drain(
         self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
@@ -129,17 +117,7 @@ class KubernetesActuator:
         with self._turn:
             replicas = self._begin(service, units, fence)
             key = ("drain", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            replicas.refuse_rival()
-            seen = replicas.look(choose=True)
-            going = len(seen.surplus)  # ordered to go already
-            fewer = min(units, seen.scale.replicas)
-            leaving = seen.leaving[: going + max(fewer - seen.unmade, 0)]
-            if fewer:
-                replicas.fewer(fewer, leaving)
-                self._note(service, dict.fromkeys((pod.uid for pod in leaving), reason))
-            return self._keep(key, leaving[going:])
+            return self._orders.once(key, lambda: self._fewer(service, units, replicas, reason))
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Drain one unit by name.
@@ -187,17 +165,36 @@ class KubernetesActuator:
         return ()
 
     def _begin(self, service: str, units: int, fence: int) -> Replicas:
-        if units < 1:
-            raise ActuatorError(f"units = {units} must be 1 or more", "order at least one unit")
-        replicas = self._of(service)
+        check_units(units)
+        replicas = of_service(self._replicas, service)
         self._keeper.pass_leader(fence)
         return replicas
 
-    def _of(self, service: str) -> Replicas:
-        if service not in self._replicas:
-            served = ", ".join(sorted(self._replicas))
-            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
-        return self._replicas[service]
+    def _more(self, service: str, units: int, replicas: Replicas, reason: str) -> tuple[str, ...]:
+        """Want more; take it back where a pod finds no node."""
+        replicas.refuse_rival()
+        before = replicas.look()
+        self._refuse_full(service, units, before)
+        made = replicas.more(units, before)
+        homeless = [pod.unschedulable for pod in made if pod.unschedulable]
+        if homeless and not self._node_wait_s:
+            replicas.fewer(units, made)
+            self._note(service, dict.fromkeys((pod.uid for pod in made), "denied"))
+            raise _denied(service, units, before.live, homeless[0])
+        self._note(service, dict.fromkeys((pod.uid for pod in made), reason))
+        return tuple(pod.unit_id for pod in made)
+
+    def _fewer(self, service: str, units: int, replicas: Replicas, reason: str) -> tuple[str, ...]:
+        """Want fewer, and mark who goes."""
+        replicas.refuse_rival()
+        seen = replicas.look(choose=True)
+        going = len(seen.surplus)  # ordered to go already
+        fewer = min(units, seen.scale.replicas)
+        leaving = seen.leaving[: going + max(fewer - seen.unmade, 0)]
+        if fewer:
+            replicas.fewer(fewer, leaving)
+            self._note(service, dict.fromkeys((pod.uid for pod in leaving), reason))
+        return tuple(pod.unit_id for pod in leaving[going:])
 
     def _refuse_full(self, service: str, units: int, seen: Seen) -> None:
         """Order nothing while what was ordered before finds no place."""
@@ -217,13 +214,6 @@ class KubernetesActuator:
         """Write down what an order brought about, and why."""
         pods, now_s = self._replicas[service].look().pods, self._clock.now_s()
         self._keeper.change(lambda book: followed(book, service, pods, now_s, reasons))
-
-    def _keep(self, key: tuple[str, str, str], pods: Sequence[Pod]) -> tuple[str, ...]:
-        """Remember an order by its key."""
-        self._orders[key] = tuple(pod.unit_id for pod in pods)
-        while len(self._orders) > ORDERS_KEPT:
-            del self._orders[next(iter(self._orders))]
-        return self._orders[key]
 
 
 def _denied(service: str, units: int, live: int, said: str) -> CapacityDeniedError:

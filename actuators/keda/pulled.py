@@ -8,13 +8,14 @@ is counted twice, and none is thought to have started at once.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
+from actuators.book import event_of
+from actuators.book_file import replace_text
 from actuators.dry_run import DryRunActuator, PaperUnit
 from forecaster.domain.errors import ActuatorUnavailableError
 from forecaster.domain.lifecycle import UnitState
@@ -119,21 +120,13 @@ class PulledActuator(DryRunActuator):
             "events": self._events,
             "units": list(self._units.values()),
         }
-        fresh = self._file.with_suffix(f".{os.getpid()}.new")
-        try:
-            fresh.write_bytes(orjson.dumps(state))
-            fresh.replace(self._file)
-        except OSError as error:
-            raise ActuatorUnavailableError(
-                f"{self._file} cannot be written: {error.strerror}",
-                "the order stands until a restart; free the disk",
-            ) from error
+        replace_text(self._file, orjson.dumps(state).decode())
 
     def _recall(self) -> None:
         """Go on with the fleet that was kept; with none where the file is absent or broken."""
         try:
             state = orjson.loads(self._file.read_bytes())
-            events = [_event(each) for each in state["events"]]
+            events = [event_of(each) for each in state["events"]]
             units = {each["view"]["unit_id"]: _unit(each) for each in state["units"]}
             tier, ordered, dropped = state["tier"], int(state["ordered"]), int(state["dropped"])
             known = set(state["known"]) & set(self._leads_s)
@@ -151,8 +144,3 @@ def _unit(kept: dict[str, object]) -> PaperUnit:
         int(str(kept["order"])),
         math.inf if due_s is None else float(str(due_s)),  # JSON has no infinity
     )
-
-
-def _event(kept: dict[str, object]) -> UnitEvent:
-    states = {key: UnitState(str(kept[key])) for key in ("before", "after")}
-    return UnitEvent(**kept | states)  # type: ignore[arg-type]  # JSON

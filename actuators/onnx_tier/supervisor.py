@@ -11,7 +11,6 @@ from typing import assert_never
 from actuators.onnx_tier.fleet import FleetTable, Unit
 from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
-from actuators.onnx_tier.order_book import OrderBook
 from actuators.onnx_tier.placement import ON_CPU, StartPlan
 from actuators.onnx_tier.replacements import Replacements
 from actuators.onnx_tier.retry_after import retry_after_s
@@ -20,7 +19,8 @@ from actuators.onnx_tier.spec import TierSpec
 from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
 from actuators.onnx_tier.wire import Header
 from actuators.onnx_tier.zygote_host import ZygoteHost, kill
-from forecaster.domain.errors import ActuatorError, CapacityDeniedError, UnitGoneError
+from actuators.order_book import OrderBook, of_service
+from forecaster.domain.errors import CapacityDeniedError, UnitGoneError
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet
@@ -82,7 +82,7 @@ class Supervisor:
 
     def observe(self, service: str) -> Fleet:
         """Report the units of `service`."""
-        self._known(service)
+        of_service(self._services, service)
         in_flight = {each.unit_id: self.router.in_flight(each.unit_id) for each in self.fleet}
         return Fleet(service, self._clock.now_s(), self.fleet.views(service, in_flight))
 
@@ -94,14 +94,14 @@ class Supervisor:
         CapacityDeniedError
             When they would exceed `max_units_total`: none was ordered.
         """
-        self._known(service)
+        of_service(self._services, service)
         return self._orders.once(
             ("prewarm", service, order_key), lambda: self._prewarm(service, units, reason)
         )
 
     def drain(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
         """Drain warming units first, then the emptiest; the same ids again for the same key."""
-        self._known(service)
+        of_service(self._services, service)
         return self._orders.once(
             ("drain", service, order_key), lambda: self._drain_some(service, units, reason)
         )
@@ -148,11 +148,6 @@ class Supervisor:
         lead_s = self._lead_s.get(service, self._services[service].unit_type.lead_time_s)
         backlog_s = self.router.backlog_s(service)
         return retry_after_s(self.observe(service), lead_s, backlog_s, self._clock.speed)
-
-    def _known(self, service: str) -> None:
-        if service not in self._services:
-            served = ", ".join(sorted(self._services))
-            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
 
     def _prewarm(self, service: str, units: int, reason: str) -> tuple[str, ...]:
         live, room = self.fleet.live(), self._spec.max_units_total

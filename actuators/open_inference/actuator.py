@@ -17,8 +17,8 @@ from actuators.book_file import keep, recalled, replace_text
 from actuators.open_inference.following import Job, Look, Patience, next_of
 from actuators.open_inference.host import Host
 from actuators.open_inference.watch import Model, Watch, Work
+from actuators.order_book import OrderBook, check_units, of_service
 from forecaster.domain.errors import (
-    ActuatorError,
     CapacityDeniedError,
     UnitGoneError,
 )
@@ -28,7 +28,6 @@ from forecaster.domain.units import Fleet, RequestRecord, UnitEvent, UnitView
 
 PROVIDER = "open-inference"
 ADOPTED = "loaded before Tidegate came, or by somebody else"
-ORDERS_KEPT = 1000
 
 
 class OpenInferenceActuator:
@@ -63,7 +62,7 @@ class OpenInferenceActuator:
         self._patience = patience or Patience()
         self._file, self._routes = folder / "open_inference.json", folder / "routes.json"
         self._book = recalled(self._file)
-        self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._orders = OrderBook()
         self._turn = threading.RLock()  # the threads of our API ask as well
 
     def close(self) -> None:
@@ -92,7 +91,7 @@ class OpenInferenceActuator:
     def observe(self, service: str) -> Fleet:
         """Every unit of `service` that is alive or failed in the last hour."""
         with self._turn:
-            self._model(service)
+            of_service(self._models, service)
             self._look()
             now_s = self._clock.now_s()
             units = tuple(
@@ -118,27 +117,7 @@ class OpenInferenceActuator:
         with self._turn:
             self._begin(service, units, fence)
             key = ("prewarm", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            free = self._free(service)
-            if len(free) < units:
-                taken = len(self._live())
-                raise CapacityDeniedError(
-                    f"{units} more units of {service!r} are denied: {taken} of"
-                    f" {len(self._watch.hosts) * self._room} are taken; {len(free)} servers are free for it",
-                    "add servers to open_inference.hosts, or put the model in their repositories",
-                )
-            writer, now_s = Writer(self._book, PROVIDER), self._clock.now_s()
-            ids = []
-            for label in free[:units]:
-                unit_id = _enter(writer, service, label, now_s, reason)
-                writer.move(unit_id, UnitState.STARTING, now_s)
-                writer.move(unit_id, UnitState.LOADING, now_s)
-                ids.append(unit_id)
-            self._write(writer.book)
-            for unit_id in ids:
-                self._start(unit_id, Job.LOAD)
-            return self._keep_order(key, ids)
+            return self._orders.once(key, lambda: self._more(service, units, reason))
 
     def drain(
         self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
@@ -147,17 +126,7 @@ class OpenInferenceActuator:
         with self._turn:
             self._begin(service, units, fence)
             key = ("drain", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            mine = [
-                each
-                for each in self._book.units.values()
-                if each.service == service and _runs(each)
-            ]
-            mine.sort(key=lambda each: (each.state not in WARMING_STATES, -each.ordered_s))
-            ids = [each.unit_id for each in mine[:units]]
-            self._drain(ids, reason)
-            return self._keep_order(key, ids)
+            return self._orders.once(key, lambda: self._fewer(service, units, reason))
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Drain one unit by name.
@@ -190,17 +159,37 @@ class OpenInferenceActuator:
         return ()
 
     def _begin(self, service: str, units: int, fence: int) -> None:
-        self._model(service)
-        if units < 1:
-            raise ActuatorError(f"units = {units} must be 1 or more", "order at least one unit")
+        of_service(self._models, service)
+        check_units(units)
         self._look()
         self._write(fenced(self._book, fence))
 
-    def _model(self, service: str) -> Model:
-        if service not in self._models:
-            served = ", ".join(sorted(self._models))
-            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
-        return self._models[service]
+    def _more(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        """Begin to load on the next free servers."""
+        free, places = self._free(service), len(self._watch.hosts) * self._room
+        if len(free) < units:
+            raise CapacityDeniedError(
+                f"{units} more units of {service!r} are denied: {len(self._live())} of {places} are"
+                f" taken; {len(free)} servers are free for it",
+                "add servers to open_inference.hosts, or put the model in their repositories",
+            )
+        writer, now_s = Writer(self._book, PROVIDER), self._clock.now_s()
+        ids = [_enter(writer, service, label, now_s, reason) for label in free[:units]]
+        for unit_id in ids:
+            writer.move(unit_id, UnitState.STARTING, now_s)
+            writer.move(unit_id, UnitState.LOADING, now_s)
+        self._write(writer.book)
+        for unit_id in ids:
+            self._start(unit_id, Job.LOAD)
+        return tuple(ids)
+
+    def _fewer(self, service: str, units: int, reason: str) -> tuple[str, ...]:
+        """Take units out of the routes."""
+        mine = [e for e in self._book.units.values() if e.service == service and _runs(e)]
+        mine.sort(key=lambda each: (each.state not in WARMING_STATES, -each.ordered_s))
+        ids = [each.unit_id for each in mine[:units]]
+        self._drain(ids, reason)
+        return tuple(ids)
 
     def _look(self) -> None:
         """See what every server has loaded, and write down what became of the units."""
@@ -309,13 +298,6 @@ class OpenInferenceActuator:
             for service in self._models
         }
         replace_text(self._routes, orjson.dumps(routes, option=orjson.OPT_INDENT_2).decode())
-
-    def _keep_order(self, key: tuple[str, str, str], ids: Sequence[str]) -> tuple[str, ...]:
-        """Remember an order by its key."""
-        self._orders[key] = tuple(ids)
-        while len(self._orders) > ORDERS_KEPT:
-            del self._orders[next(iter(self._orders))]
-        return self._orders[key]
 
 
 _LIFE = (UnitState.STARTING, UnitState.LOADING, UnitState.WARMING, UnitState.READY)

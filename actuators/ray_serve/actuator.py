@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actuators.book import Book, fenced
 from actuators.book_file import keep, recalled
+from actuators.order_book import OrderBook, check_units, of_service
 from actuators.ray_serve.api import RayServe, Seen, Target
 from actuators.ray_serve.following import fleet_of, followed, unit_id_of
 from forecaster.domain.errors import ActuatorError, CapacityDeniedError, UnitGoneError
@@ -16,7 +17,6 @@ from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 
-ORDERS_KEPT = 1000
 LOOKS, PAUSE_S = 20, 0.25
 """How often, and how many real seconds apart, an order looks for what it brings about."""
 
@@ -57,7 +57,7 @@ class RayServeActuator:
         self._file, self._place_wait_s, self._pause = folder / "ray_serve.json", place_wait_s, pause
         self._book = recalled(self._file)
         self._autoscaled = autoscaled
-        self._orders: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._orders = OrderBook()
         self._unmade_since: dict[str, float] = {}
         self._turn = threading.RLock()  # the threads of our API ask as well
 
@@ -97,17 +97,7 @@ class RayServeActuator:
         with self._turn:
             seen = self._begin(service, units, fence)
             key = ("prewarm", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            self._refuse_full(service, units, seen)
-            before = {each.replica_id for each in seen.replicas}
-            wanted = seen.wanted + units
-            self._api.scale(self._targets[service], wanted)
-            seen = self._look_for(
-                service, lambda now: now.wanted == wanted and not now.unmade, reason
-            )
-            made = [each for each in seen.live if each.replica_id not in before]
-            return self._keep_order(key, [unit_id_of(service, each) for each in made])
+            return self._orders.once(key, lambda: self._more(service, units, seen, reason))
 
     def drain(
         self, service: str, units: int, *, reason: str, order_key: str, fence: int = 0
@@ -116,18 +106,7 @@ class RayServeActuator:
         with self._turn:
             seen = self._begin(service, units, fence)
             key = ("drain", service, order_key)
-            if key in self._orders:
-                return self._orders[key]
-            before = {each.replica_id for each in seen.live}
-            wanted = max(seen.wanted - units, 0)
-            leaving: list[str] = []
-            if wanted < seen.wanted:
-                self._api.scale(self._targets[service], wanted)
-                seen = self._look_for(
-                    service, lambda now: len(now.live) <= wanted, reason, ending=True
-                )
-                leaving = sorted(before - {each.replica_id for each in seen.live})
-            return self._keep_order(key, [f"{service}.{each}" for each in leaving])
+            return self._orders.once(key, lambda: self._fewer(service, units, seen, reason))
 
     def drain_unit(self, unit_id: str, *, reason: str) -> None:
         """Refuse: Ray Serve chooses.
@@ -166,22 +145,34 @@ class RayServeActuator:
         return ()
 
     def _begin(self, service: str, units: int, fence: int) -> Seen:
-        self._target(service)
-        if units < 1:
-            raise ActuatorError(f"units = {units} must be 1 or more", "order at least one unit")
+        check_units(units)
         seen = self._look(service)
         self._write(fenced(self._book, fence))
         return seen
 
-    def _target(self, service: str) -> Target:
-        if service not in self._targets:
-            served = ", ".join(sorted(self._targets))
-            raise ActuatorError(f"service {service!r} is not served here", f"served are: {served}")
-        return self._targets[service]
+    def _more(self, service: str, units: int, seen: Seen, reason: str) -> tuple[str, ...]:
+        """Want more, and see who is begun."""
+        self._refuse_full(service, units, seen)
+        before, wanted = {each.replica_id for each in seen.replicas}, seen.wanted + units
+        self._api.scale(self._targets[service], wanted)
+        seen = self._look_for(service, lambda now: now.wanted == wanted and not now.unmade, reason)
+        made = [each for each in seen.live if each.replica_id not in before]
+        return tuple(unit_id_of(service, each) for each in made)
+
+    def _fewer(self, service: str, units: int, seen: Seen, reason: str) -> tuple[str, ...]:
+        """Want fewer, and see who stops."""
+        before, wanted = seen.live, max(seen.wanted - units, 0)
+        if wanted == seen.wanted:
+            return ()
+        self._api.scale(self._targets[service], wanted)
+        seen = self._look_for(service, lambda now: len(now.live) <= wanted, reason, ending=True)
+        stays = {each.replica_id for each in seen.live}
+        leaving = [each for each in before if each.replica_id not in stays]
+        return tuple(unit_id_of(service, each) for each in leaving)
 
     def _look(self, service: str, reason: str = "", ending: bool = False) -> Seen:
         """See a deployment, and write down what became of its units."""
-        seen, now_s = self._api.look(self._target(service)), self._clock.now_s()
+        seen, now_s = self._api.look(of_service(self._targets, service)), self._clock.now_s()
         if seen.unmade:
             self._unmade_since.setdefault(service, now_s)
         else:
@@ -230,10 +221,3 @@ class RayServeActuator:
         if book != self._book or not self._file.exists():
             self._book = book
             keep(self._file, book)
-
-    def _keep_order(self, key: tuple[str, str, str], ids: Sequence[str]) -> tuple[str, ...]:
-        """Remember an order by its key."""
-        self._orders[key] = tuple(ids)
-        while len(self._orders) > ORDERS_KEPT:
-            del self._orders[next(iter(self._orders))]
-        return self._orders[key]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from forecaster.domain.errors import SettingError
 from forecaster.domain.service import CalendarSpec
-from forecaster.seasonal.calendar import zone
+from forecaster.seasonal.calendar import public_holidays, zone
 from forecaster.seasonal.events import known_events
 
 
@@ -27,29 +27,25 @@ def marks(spec: CalendarSpec, from_s: float, to_s: float) -> list[dict[str, Any]
 def _holidays(spec: CalendarSpec, from_s: float, to_s: float) -> list[dict[str, Any]]:
     if not spec.country:
         return []
+    try:
+        return _named_days(spec, from_s, to_s)
+    except SettingError:
+        return []  # no such country: training refuses it aloud, the picture of the load stays
+
+
+def _named_days(spec: CalendarSpec, from_s: float, to_s: float) -> list[dict[str, Any]]:
     where = zone(spec.timezone)
     day = datetime.fromtimestamp(from_s, UTC).astimezone(where).date()
     last = datetime.fromtimestamp(to_s, UTC).astimezone(where).date()
     found = []
     while day <= last:
-        name = named_days(spec.country, day.year).get(day)
+        name = public_holidays(spec.country, day.year).get(day)
         if name is not None:
             following = day + timedelta(days=1)
             edges = [datetime(d.year, d.month, d.day, tzinfo=where) for d in (day, following)]
             found.append(_mark("holiday", name, *(edge.timestamp() for edge in edges)))
         day += timedelta(days=1)
     return found
-
-
-@cache
-def named_days(country: str, year: int) -> dict[date, str]:
-    """Public holidays of one year; none for a country that the library does not know."""
-    import holidays  # heavy: imported when a country is set
-
-    try:
-        return dict(holidays.country_holidays(country, years=year, language="en_US").items())
-    except NotImplementedError:
-        return {}
 
 
 def _mark(kind: str, name: str, start_s: float, end_s: float) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -100,15 +102,27 @@ def zone(name: str) -> ZoneInfo:
         ) from error
 
 
-def _holidays(country: str, days: SlotArray) -> SlotArray:
-    """Days since the epoch that are public holidays, of the years that `days` touch."""
+@cache
+def public_holidays(country: str, year: int) -> Mapping[date, str]:
+    """Names of a country's public holidays, in English where the library has them.
+
+    Raises
+    ------
+    SettingError
+        When it does not know the country.
+    """
     import holidays  # heavy: imported when a country is set
 
-    years = {(date(1970, 1, 1) + timedelta(int(day))).year for day in np.unique(days)}
     try:
-        found = holidays.country_holidays(country, years=years)
+        return dict(holidays.country_holidays(country, years=year, language="en_US").items())
     except NotImplementedError as error:
         raise SettingError(
             "country", country, "an ISO 3166 code that the holidays library knows", "for example DE"
         ) from error
+
+
+def _holidays(country: str, days: SlotArray) -> SlotArray:
+    """Days since the epoch that are public holidays, of the years that `days` touch."""
+    years = {(date(1970, 1, 1) + timedelta(int(day))).year for day in np.unique(days)}
+    found = [day for year in sorted(years) for day in public_holidays(country, year)]
     return np.array([(day - date(1970, 1, 1)).days for day in found], dtype=np.int64)

@@ -7,6 +7,7 @@ answers with the past, and is changed by somebody else meanwhile.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -47,7 +48,7 @@ AWAY, PAST, CONFLICT = range(180, 190), range(205, 208), 230
 DENIED_KEPT_MIN = 15
 
 
-class Rig:
+class Rig(ABC):
     """An adapter and the handles of its world; time is the rig's own."""
 
     speed = 1.0
@@ -62,24 +63,29 @@ class Rig:
     def advance(self, seconds: float) -> None:
         self.time_s += seconds
 
+    @abstractmethod
     def deny(self, on: bool) -> None:
-        raise NotImplementedError
+        """Refuse capacity."""
 
+    @abstractmethod
     def slow(self, on: bool) -> None:
-        raise NotImplementedError
+        """Let starts take ten times as long."""
 
+    @abstractmethod
     def vanish(self) -> None:
-        raise NotImplementedError
+        """Lose a unit."""
 
+    @abstractmethod
     def away(self, on: bool) -> None:
-        raise NotImplementedError
+        """Do not answer."""
 
     def past(self, on: bool) -> None:
         """An adapter whose world cannot answer with the past is away instead."""
         self.away(on)
 
     def conflict(self) -> None:
-        """Somebody else writes between look and order, where that can be."""
+        """Somebody else writes between look and order; where that cannot be, no time passes."""
+        self.advance(0.0)
 
 
 class Paper(Rig):

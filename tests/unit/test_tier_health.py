@@ -8,8 +8,8 @@ import pytest
 
 from actuators.onnx_tier.fleet import Unit
 from actuators.onnx_tier.health import Overdue, overdue
-from actuators.onnx_tier.order_book import ORDERS_KEPT, OrderBook
 from actuators.onnx_tier.spec import TierService, TierSpec
+from actuators.order_book import ORDERS_KEPT, OrderBook
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.profile import ClassicProfile, UnitType
 
