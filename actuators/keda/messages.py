@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actuators.proto_table import message_classes
+from forecaster.domain.proto_table import message_classes
 
 PACKAGE = "externalscaler"
 SERVICE = f"{PACKAGE}.ExternalScaler"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actuators.proto_table import message_classes
+from forecaster.domain.proto_table import message_classes
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"

@@ -25,9 +25,15 @@ AUDIT = ("/v1/audit", "/v1/activity")
 """What says who changed what, and why."""
 
 
-class Role(IntEnum):
-    """What a token may do; each may do what those before it may."""
+PUSH = re.compile(r"^/api/v1/write$|^/otlp/v1/(metrics|traces)$")
+"""Where senders push load."""
 
+
+class Role(IntEnum):
+    """What a token may do; each may do what those before it may, but a viewer may not push."""
+
+    PUSHER = 0
+    """Push load, and nothing else: for the settings of senders."""
     VIEWER = 1
     """Read everything but the audit log."""
     OPERATOR = 2
@@ -67,8 +73,21 @@ class Access:
         return found
 
 
+def allowed(role: Role, method: str, path: str) -> bool:
+    """Whether a role may do a request.
+
+    Examples
+    --------
+    >>> allowed(Role.PUSHER, "POST", "/api/v1/write"), allowed(Role.VIEWER, "POST", "/api/v1/write")
+    (True, False)
+    """
+    if role is Role.PUSHER:
+        return method == "POST" and PUSH.match(path) is not None
+    return role >= needed(method, path)
+
+
 def needed(method: str, path: str) -> Role:
-    """The least role for a request.
+    """The least role for a request; a pusher may push as well.
 
     Examples
     --------
@@ -99,18 +118,21 @@ class Gatekeeper:
         role = self.access.role_of(given)
         caller = _digest(given).hex() if role and given else (scope.get("client") or ("?",))[0]
         if self.access.per_minute and not self.limiter.hit(self.limit, caller):
-            await problem(429, "Busy", "too many requests a minute", "slow down", 10.0)(
+            # a Prometheus drops what is answered 429, and tries again after 503
+            status = 503 if PUSH.match(scope["path"]) else 429
+            await problem(status, "Busy", "too many requests a minute", "slow down", 10.0)(
                 scope, receive, send
             )
             return
-        wanted = needed(scope["method"], scope["path"])
+        method, path = scope["method"], scope["path"]
         if role is None:
             refusal = problem(
                 401, "Token", "a bearer token is needed", "send Authorization: Bearer"
             )
             refusal.headers["WWW-Authenticate"] = "Bearer"
             await refusal(scope, receive, send)
-        elif role < wanted:
+        elif not allowed(role, method, path):
+            wanted = needed(method, path)
             says = f"the role {role.name.lower()} may not do this, {wanted.name.lower()} may"
             await problem(403, "Role", says, "use another token")(scope, receive, send)
         else:

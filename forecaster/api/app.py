@@ -24,6 +24,7 @@ from forecaster.api.metrics import render
 from forecaster.api.money import LAST_ID, LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.problems import RESPONSES, add_problems
+from forecaster.api.pushes import Intake, push_routes
 from forecaster.api.replays import Replays, replay_routes
 from forecaster.api.shared import Shared
 from forecaster.domain.errors import SettingError, TidegateError
@@ -51,7 +52,10 @@ class Answer(Response):
 
 
 def make_app(
-    backend: Backend, access: Access | None = None, replays: Jobs | None = None
+    backend: Backend,
+    access: Access | None = None,
+    replays: Jobs | None = None,
+    intake: Intake | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -63,6 +67,8 @@ def make_app(
         Who may ask; None: everybody (loopback).
     replays : Jobs or None
         Who plays replays and frontiers; None = no such routes.
+    intake : Intake or None
+        Who takes load that is pushed; None = no such routes.
     """
     app = FastAPI(
         title="Tidegate",
@@ -83,6 +89,8 @@ def make_app(
     if replays is not None:
         replay_routes(app, replays)
         frontier_routes(app, replays)
+    if intake is not None:
+        push_routes(app, intake)
     _health_routes(app, backend)
     _dashboard(app)
     add_examples(app)

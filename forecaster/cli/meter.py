@@ -30,7 +30,9 @@ def meter_command(
         typer.Argument(help="default: every service with [service.metrics]"),
     ] = None,
     url: Annotated[str, typer.Option(help="Prometheus [default: prometheus.url]")] = "",
-    preset: Annotated[str, typer.Option(help="vllm, tgi, triton or kserve")] = "",
+    preset: Annotated[
+        str, typer.Option(help="vllm, tgi, triton, kserve, gen_ai, gen_ai_client")
+    ] = "",
     match: Annotated[
         str, typer.Option(help='label matchers, as in \'model_name="llama", namespace="ml"\'')
     ] = "",
@@ -98,7 +100,7 @@ def _asked(
     if not services:
         if said:
             raise SettingError("SERVICE", "", "a service for these options", "name one")
-        found = {each.name: each.metrics for each in metered(settings)}
+        found = {each.name: each.metrics for each in metered(settings, "query")}
         if not found:
             raise SettingError(
                 "service.metrics", "", "no service is metered", "name one, with --preset"

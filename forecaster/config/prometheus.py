@@ -42,13 +42,19 @@ class PrometheusSettings(Table):
 
 
 class MetricsSettings(Table):
-    """What counts the requests of one service: a model server's own counters, or PromQL of yours."""
+    """What tells the requests of one service: a model server's counters, PromQL of yours, or spans."""
 
-    preset: Literal["", "vllm", "tgi", "triton", "kserve"] = Field(
+    source: Literal["query", "push", "spans"] = Field(
+        "query",
+        description="query: Prometheus is asked; push: counters come by remote write or OTLP;"
+        " spans: OTLP spans of model calls are its requests",
+    )
+    preset: Literal["", "vllm", "tgi", "triton", "kserve", "gen_ai", "gen_ai_client"] = Field(
         "", description="model server whose counters are read"
     )
     match: str = Field(
-        "", description="label matchers of its series; empty: the model has the service's name"
+        "",
+        description="label matchers of its series or spans; empty: the model has the service's name",
     )
     arrivals: str = Field("", description="PromQL instead of a preset: requests of the last $step")
     prompt_tokens: str = Field("", description="PromQL: their prompt tokens")
@@ -60,9 +66,13 @@ class MetricsSettings(Table):
             raise ValueError("a preset or PromQL of your own, not both")
         if (self.prompt_tokens or self.output_tokens) and not self.arrivals:
             raise ValueError("tokens of requests want arrivals")
+        if self.source == "push" and not self.preset:
+            raise ValueError('source = "push" wants a preset: PromQL can only be asked')
+        if self.source == "spans" and (self.preset or self.arrivals):
+            raise ValueError('source = "spans" wants no preset and no PromQL: a span says it all')
         return self
 
     @property
-    def asked(self) -> bool:
-        """Whether anything is to be read."""
-        return bool(self.preset or self.arrivals)
+    def asked_of(self) -> Literal["", "query", "push", "spans"]:
+        """Who tells the load; empty: nobody does."""
+        return self.source if self.preset or self.arrivals or self.source == "spans" else ""

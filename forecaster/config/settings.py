@@ -71,7 +71,7 @@ class ServiceSettings(Table):
 
     metrics: MetricsSettings = Field(
         default_factory=MetricsSettings,
-        description="[service.metrics]: load that Prometheus counts",
+        description="[service.metrics]: load that counters or spans tell",
     )
     workload: str = Field(
         "",
@@ -143,6 +143,9 @@ class ApiSettings(TlsTable):
         "", description="bearer token for pins, orders, freeze, replays; not for modes"
     )
     viewer_token: str = Field("", description="bearer token that may only read")
+    push_token: str = Field(
+        "", description="bearer token that may only push load (remote write, OTLP)"
+    )
     requests_per_minute: int = Field(
         6000, ge=0, le=1_000_000, description="of one caller; 0 = any number"
     )
@@ -151,8 +154,8 @@ class ApiSettings(TlsTable):
     def _closed(self) -> Self:
         if not self.token and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"host = {self.host!r} is not loopback: set a token first")
-        if (self.operator_token or self.viewer_token) and not self.token:
-            raise ValueError("operator_token and viewer_token want a token that may do all")
+        if (self.operator_token or self.viewer_token or self.push_token) and not self.token:
+            raise ValueError("tokens of lesser roles want a token that may do all")
         return self
 
 
@@ -295,6 +298,7 @@ class Settings(BaseSettings):
         chosen = [key for key, asked in scalers.items() if asked]
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)}: one of them scales, not both")
-        if any(each.metrics.asked for each in self.service) and not self.prometheus.url:
-            raise ValueError("[service.metrics] wants prometheus.url")
+        asked = any(each.metrics.asked_of == "query" for each in self.service)
+        if asked and not self.prometheus.url:
+            raise ValueError('[service.metrics] wants prometheus.url, or source = "push"')
         return self

@@ -38,7 +38,11 @@ class Counted:
     output_tokens: FloatArray
 
 
-def grown(values: FloatArray, target: IntArray | None = None) -> FloatArray:
+def grown(
+    values: FloatArray,
+    target: IntArray | None = None,
+    born: npt.NDArray[np.bool_] | None = None,
+) -> FloatArray:
     """What counters grew by from one moment to the next.
 
     A counter that falls was reset and counts from 0. One that appears where others of its target
@@ -51,6 +55,8 @@ def grown(values: FloatArray, target: IntArray | None = None) -> FloatArray:
         Series by moment; NaN where a series was not there.
     target : int64[S] or None
         Number of the process that each series belongs to; None: each to its own.
+    born : bool[S, T] or None
+        Where a series may have been born; None: wherever it appears.
 
     Returns
     -------
@@ -68,8 +74,8 @@ def grown(values: FloatArray, target: IntArray | None = None) -> FloatArray:
     if target is not None and values.size:
         seen = np.zeros((int(target.max()) + 1, before.shape[1]), np.bool_)
         np.logical_or.at(seen, target, np.isfinite(before))
-        born = np.isnan(before) & np.isfinite(after) & seen[target]
-        step = np.where(born, after, step)
+        new = np.isnan(before) & np.isfinite(after) & seen[target]
+        step = np.where(new if born is None else new & born[:, 1:], after, step)
     return np.asarray(step, np.float64)
 
 

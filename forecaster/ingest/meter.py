@@ -10,8 +10,7 @@ from typing import Protocol
 from forecaster.demand.counted import counted_sums, finer
 from forecaster.domain.demand import SLOT_S, SlotSums
 from forecaster.domain.errors import DataError
-from forecaster.ingest.presets import Question
-from forecaster.ingest.prometheus import Prometheus
+from forecaster.ingest.presets import Question, Source
 
 WINDOW_S = 86_400
 OVERLAP_S = 900
@@ -109,7 +108,7 @@ class Meter:
         self,
         service: str,
         question: Question,
-        source: Prometheus,
+        source: Source,
         sink: MeterSink,
         *,
         name: str,

@@ -10,19 +10,41 @@ from typing import Protocol
 import numpy as np
 
 from forecaster.demand.counted import Counted, grown, total
-from forecaster.domain.demand import FloatArray, IntArray
-from forecaster.ingest.prometheus import Matrix, Prometheus
+from forecaster.domain.demand import FloatArray
+from forecaster.ingest.prometheus import Matrix
 
 STEP = "$step"
 """Stands for the length of a step in an expression of your own."""
 
 
+class Source(Protocol):
+    """Who knows the series: a Prometheus that is asked, or what was pushed to us."""
+
+    def range(self, query: str, first_s: int, last_s: int, step_s: int) -> Matrix:
+        """Values at every `step_s` from `first_s` to `last_s`, both included."""
+        ...
+
+
 class Question(Protocol):
     """What is asked for one service."""
 
-    def counted(self, source: Prometheus, from_s: int, to_s: int, step_s: int) -> Counted:
+    def counted(self, source: Source, from_s: int, to_s: int, step_s: int) -> Counted:
         """Totals of the steps that start in ``[from_s, to_s)``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A histogram of tokens, of which ``_sum`` and ``_count`` are read.
+
+    Attributes
+    ----------
+    match : str
+        Matchers of its own, where one histogram holds several kinds of tokens.
+    """
+
+    name: str
+    match: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +59,29 @@ class Preset:
         Gauges of requests that have come and are not counted yet, where `requests` counts at the
         end: what came is what ended and what is more in flight. A tier that is too small slows what
         ends, not what comes.
-    prompt, output : str
-        Histograms of tokens (their ``_sum`` and ``_count``); empty for none.
+    prompt, output : Tokens or None
+        Their lengths; None where it does not say.
     label : str
         Names the model.
     """
 
     requests: tuple[str, ...]
     in_flight: tuple[str, ...] = ()
-    prompt: str = ""
-    output: str = ""
+    prompt: Tokens | None = None
+    output: Tokens | None = None
     label: str = ""
+
+
+def _gen_ai(requests: str) -> Preset:
+    """Names of OpenTelemetry's conventions for generative AI, as Prometheus writes them."""
+    usage = "gen_ai_client_token_usage"
+    return Preset(
+        (requests,),
+        (),
+        Tokens(usage, 'gen_ai_token_type="input"'),
+        Tokens(usage, 'gen_ai_token_type="output"'),
+        "gen_ai_request_model",
+    )
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -55,15 +89,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "vllm": Preset(
             ("vllm:request_success_total",),
             ("vllm:num_requests_running", "vllm:num_requests_waiting"),
-            "vllm:request_prompt_tokens",
-            "vllm:request_generation_tokens",
+            Tokens("vllm:request_prompt_tokens"),
+            Tokens("vllm:request_generation_tokens"),
             "model_name",
         ),
         "tgi": Preset(
             ("tgi_request_count",),
             (),
-            "tgi_request_input_length",
-            "tgi_request_generated_tokens",
+            Tokens("tgi_request_input_length"),
+            Tokens("tgi_request_generated_tokens"),
         ),
         "triton": Preset(
             ("nv_inference_request_success", "nv_inference_request_failure"),
@@ -71,6 +105,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             label="model",
         ),
         "kserve": Preset(("request_predict_seconds_count",), label="model_name"),
+        "gen_ai": _gen_ai("gen_ai_server_request_duration_seconds_count"),
+        "gen_ai_client": _gen_ai("gen_ai_client_operation_duration_seconds_count"),
     }
 )
 
@@ -88,34 +124,50 @@ class Counters:
     preset: Preset
     match: str
 
-    def counted(self, source: Prometheus, from_s: int, to_s: int, step_s: int) -> Counted:
+    def counted(self, source: Source, from_s: int, to_s: int, step_s: int) -> Counted:
         """Totals of the steps that start in ``[from_s, to_s)``."""
 
-        def grew(*names: str) -> FloatArray:
-            found = [
-                source.range(f"{name}{{{self.match}}}", from_s, to_s, step_s) for name in names
-            ]
-            parts = [grown(each.values, targets(each)) for each in found]
-            return total(np.concatenate(parts))
+        def grew(*queries: str) -> FloatArray:
+            found = [source.range(query, from_s, to_s, step_s) for query in queries]
+            return total(
+                np.concatenate([grown(each.values, each.target, each.born) for each in found])
+            )
 
-        arrivals = grew(*self.preset.requests)
+        arrivals = grew(*map(self._series, self.preset.requests))
         for name in self.preset.in_flight:
-            found = source.range(f"{name}{{{self.match}}}", from_s, to_s, step_s)
+            found = source.range(self._series(name), from_s, to_s, step_s)
             arrivals = arrivals + np.nan_to_num(total(np.diff(found.values, axis=1)))
         known = np.isfinite(arrivals)
         came = np.maximum(arrivals[known], 0.0)
         tokens = [
-            came * _means(grew(f"{name}_sum")[known], grew(f"{name}_count")[known])
-            if name
+            came * _means(*(grew(query)[known] for query in self._tokens(each)))
+            if each
             else np.zeros(came.size)
-            for name in (self.preset.prompt, self.preset.output)
+            for each in (self.preset.prompt, self.preset.output)
         ]
         starts = np.arange(from_s, to_s, step_s, dtype=np.int64)
         return Counted(starts[known], came, *tokens)
 
+    def selectors(self) -> tuple[str, ...]:
+        """Every series that is read."""
+        tokens = [each for each in (self.preset.prompt, self.preset.output) if each]
+        return (
+            *map(self._series, (*self.preset.requests, *self.preset.in_flight)),
+            *(query for each in tokens for query in self._tokens(each)),
+        )
+
+    def _series(self, name: str, match: str = "") -> str:
+        matchers = ", ".join(filter(None, (self.match, match)))
+        return f"{name}{{{matchers}}}"
+
+    def _tokens(self, tokens: Tokens) -> tuple[str, str]:
+        """Their sum and their count."""
+        whole, count = f"{tokens.name}_sum", f"{tokens.name}_count"
+        return self._series(whole, tokens.match), self._series(count, tokens.match)
+
     def busy(self) -> str:
         """Query of the requests in flight by pod; empty where nothing says so."""
-        parts = [f"sum by (pod) ({name}{{{self.match}}})" for name in self.preset.in_flight]
+        parts = [f"sum by (pod) ({self._series(name)})" for name in self.preset.in_flight]
         return " + ".join(parts)
 
 
@@ -133,7 +185,7 @@ class Expressions:
     prompt_tokens: str = ""
     output_tokens: str = ""
 
-    def counted(self, source: Prometheus, from_s: int, to_s: int, step_s: int) -> Counted:
+    def counted(self, source: Source, from_s: int, to_s: int, step_s: int) -> Counted:
         """Totals of the steps that start in ``[from_s, to_s)``."""
 
         def asked(expression: str) -> FloatArray:
@@ -154,13 +206,6 @@ class Expressions:
     def busy(self) -> str:
         """Nothing is known of single pods."""
         return ""
-
-
-def targets(found: Matrix) -> IntArray:
-    """Number of the scraped process of each series."""
-    names = [(each.get("job", ""), each.get("instance", "")) for each in found.labels]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], np.int64)
 
 
 def _means(sums: FloatArray, counts: FloatArray) -> FloatArray:

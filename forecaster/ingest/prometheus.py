@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 
-from forecaster.domain.demand import FloatArray
+from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.domain.errors import DataError, SettingError
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,23 @@ class Matrix:
         One for each series.
     values : float64[S, T]
         NaN where a series was not there.
+    target : int64[S]
+        Number of the process that each series belongs to.
+    born : bool[S, T] or None
+        Where a series may have been born; None: wherever it appears.
     """
 
     labels: tuple[Mapping[str, str], ...]
     values: FloatArray
+    target: IntArray
+    born: npt.NDArray[np.bool_] | None = None
+
+
+def targets(labels: Sequence[Mapping[str, str]]) -> IntArray:
+    """Number of the scraped process of each series."""
+    names = [(each.get("job", ""), each.get("instance", "")) for each in labels]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 class Prometheus:
@@ -120,7 +134,8 @@ class Prometheus:
                 column = round((float(at_s) - first_s) / step_s)
                 if 0 <= column < moments:
                     values[row, column] = _number(text)
-        return Matrix(tuple(each.get("metric", {}) for each in found), values)
+        labels = tuple(each.get("metric", {}) for each in found)
+        return Matrix(labels, values, targets(labels))
 
     def now(self, query: str, label: str) -> dict[str, float]:
         """The newest value by one label; see `range` for what is raised."""

@@ -29,6 +29,7 @@ from forecaster.store.books import Books
 from forecaster.store.learning import Learning
 from forecaster.store.meters import Meters
 from forecaster.store.pool import Connection, Pool
+from forecaster.store.pushed import Pushed
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
 from forecaster.store.slots import read_slots
 from forecaster.store.switches import Switch
@@ -51,6 +52,8 @@ class Store:
         Alerts and their notices.
     meters : Meters
         Demand that a source has counted.
+    pushed : Pushed
+        Samples and spans that senders push.
     activity : Activity
         What happened: decisions, orders, alerts and changes by hand, page by page.
 
@@ -66,6 +69,7 @@ class Store:
         self.learning = Learning(pool)
         self.alerts = Alerts(pool)
         self.meters = Meters(pool)
+        self.pushed = Pushed(pool)
         self.activity = Activity(pool)
 
     @classmethod

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from forecaster.demand.counted import fuller
-from forecaster.domain.demand import RequestBatch, SlotSums
+from forecaster.domain.demand import IntArray, RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, StoreError
 from forecaster.store.days import forget_days
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.queries import queries
 from forecaster.store.services import count_requests, lock_service, service_ids
-from forecaster.store.slots import ALL_TIME_S, change_slots
+from forecaster.store.slots import ALL_TIME_S, change_slots, drop_slots
 
 _SQL = queries("meter")
 _EVER_S = 253_402_300_800
 """The year 9999, epoch seconds."""
+_NONE: IntArray = np.zeros(0, np.int64)
 
 
 class Meters:
@@ -55,6 +56,7 @@ class Meters:
             if gone is not None and gone[0]:
                 count_requests(connection, number, -int(gone[0]), gone[1], gone[1])
             connection.execute(_SQL["forget"], {"service_id": number})
+            connection.execute(_SQL["count_again"], {"service_id": number})
 
     def put(self, service: str, name: str, span: tuple[int, int], sums: SlotSums) -> int:
         """Store a window and that it was read; return how many arrivals are new.
@@ -66,6 +68,32 @@ class Meters:
         StoreError
             When the window does not touch what was read: another process reads as well.
         """
+        return self._put(service, name, span, sums, fuller)
+
+    def replace(
+        self, service: str, name: str, span: tuple[int, int], sums: SlotSums, known_s: IntArray
+    ) -> int:
+        """Store a window in the place of what was known of the slots `known_s`; return the new arrivals.
+
+        For a source whose later accounts are the better ones.
+        """
+        silent = np.setdiff1d(known_s, sums.start_s)
+
+        def newer(stored: SlotSums, fresh: SlotSums) -> SlotSums:
+            del stored
+            return fresh
+
+        return self._put(service, name, span, sums, newer, silent)
+
+    def _put(
+        self,
+        service: str,
+        name: str,
+        span: tuple[int, int],
+        sums: SlotSums,
+        choose: Callable[[SlotSums, SlotSums], SlotSums],
+        silent: IntArray = _NONE,
+    ) -> int:
         with self._pool.transaction() as connection:
             number = service_ids(connection, [service])[service]
             lock_service(connection, number)
@@ -78,14 +106,15 @@ class Meters:
 
             def combined(stored: SlotSums, fresh: SlotSums) -> SlotSums:
                 nonlocal new
-                kept = fuller(stored, fresh)
+                kept = choose(stored, fresh)
                 new = int(kept.arrivals.sum() - stored.arrivals.sum())
                 return kept
 
             change_slots(connection, number, sums, combined)
+            new -= drop_slots(connection, number, silent)
             if new:
-                first_s, last_s = _ends_s(sums)
-                count_requests(connection, number, new, first_s, last_s)
+                ends_s = _ends_s(sums) if sums.start_s.size else (None, None)
+                count_requests(connection, number, new, *ends_s)
             return new
 
 
@@ -104,7 +133,7 @@ def refuse_metered(
     for each in batches:
         if each.service in since_s and float(each.arrival_s.max()) >= since_s[each.service]:
             raise DataError(
-                f"requests of {each.service!r} are counted by Prometheus: a log would count them again",
+                f"requests of {each.service!r} are counted from metrics: a log would count them again",
                 "use one source for a service, or another name",
             )
 

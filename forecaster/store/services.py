@@ -62,9 +62,13 @@ def lock_service(connection: Connection, number: int) -> None:
 
 
 def count_requests(
-    connection: Connection, number: int, requests: int, first_s: float, last_s: float
+    connection: Connection,
+    number: int,
+    requests: int,
+    first_s: float | None,
+    last_s: float | None,
 ) -> None:
-    """Add `requests` (negative to take back) to the service's figures."""
+    """Add `requests` (negative to take back) to the service's figures; None: its ends stay."""
     connection.execute(
         _SQL["count"],
         {"service_id": number, "requests": requests, "first_s": first_s, "last_s": last_s},

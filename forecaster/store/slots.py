@@ -81,6 +81,15 @@ def change_slots(
     _put(connection, number, combine(taken, change))
 
 
+def drop_slots(connection: Connection, number: int, starts: IntArray) -> int:
+    """Remove slots; return the arrivals that they held. The caller holds the service's lock."""
+    if not starts.size:
+        return 0
+    forget_days(connection, number, float(starts[0]), float(starts[-1] + 1))
+    gone = connection.execute(_SQL["take"], {"service_id": number, "starts": starts.tolist()})
+    return sum(int(row[1]) for row in gone.fetchall())
+
+
 def _taken(connection: Connection, number: int, starts: IntArray) -> SlotSums:
     """Remove slots and return what they held."""
     rows = connection.execute(

@@ -19,6 +19,7 @@ from forecaster.store.migrate import shipped
 from forecaster.wiring.checks import Check, Health
 from forecaster.wiring.kubernetes import examine_cluster
 from forecaster.wiring.open_inference import examine_servers
+from forecaster.wiring.pushes import examine_pushes
 from forecaster.wiring.ray_serve import examine_ray
 from forecaster.wiring.running import bind
 from forecaster.wiring.stores import ensure_home, open_store
@@ -42,7 +43,7 @@ def examine(file: Path | None) -> list[Check]:
         ("home", _home), ("disk", _disk), ("models", _models), ("provider", _provider),
         ("database", _database), ("port", _port), ("secrets", _secrets),
         ("kubernetes", examine_cluster), ("open inference", examine_servers),
-        ("ray serve", examine_ray),
+        ("ray serve", examine_ray), ("push", examine_pushes),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

@@ -1,12 +1,13 @@
-"""Demand from Prometheus: settings become meters, read by a command or by the daemon as it runs."""
+"""Demand from counters: settings become meters, read by a command or by the daemon as it runs."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from forecaster.config import Settings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
@@ -16,6 +17,7 @@ from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.ingest.meter import Meter
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
+from forecaster.ingest.pushed import PushedMeter
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,10 @@ POLL_S = 30.0
 """Between two looks of the daemon, real seconds."""
 STOP_S = 35.0
 """A call that is under way may take so long."""
+FORGET_S = 3600.0
+"""Between two looks for samples that are past their day."""
+Look = Callable[[float, Callable[[], bool]], object]
+"""Told the time, and whether to stop early."""
 
 
 def source_of(settings: PrometheusSettings) -> Prometheus:
@@ -49,14 +55,19 @@ def question_of(service: str, metrics: MetricsSettings) -> Counters | Expression
         When neither a preset nor PromQL is named.
     """
     if metrics.preset:
-        preset = PRESETS[metrics.preset]
-        named = f'{preset.label}="{service}"' if preset.label else ""
-        return Counters(preset, metrics.match or named)
+        return counters_of(service, metrics)
     if metrics.arrivals:
         return Expressions(metrics.arrivals, metrics.prompt_tokens, metrics.output_tokens)
     raise SettingError(
         "service.metrics", service, "a preset or arrivals", "add [service.metrics], or --preset"
     )
+
+
+def counters_of(service: str, metrics: MetricsSettings) -> Counters:
+    """The counters of its preset; without matchers those of the model of its name."""
+    preset = PRESETS[metrics.preset]
+    named = f'{preset.label}="{service}"' if preset.label else ""
+    return Counters(preset, metrics.match or named)
 
 
 def meter_of(
@@ -71,9 +82,9 @@ def meter_of(
     return Meter(service, question, source, store.meters, name=settings.url, step_s=settings.step_s)
 
 
-def metered(settings: Settings) -> tuple[ServiceSettings, ...]:
-    """Services whose load is read from Prometheus."""
-    return tuple(each for each in settings.service if each.metrics.asked)
+def metered(settings: Settings, *sources: str) -> tuple[ServiceSettings, ...]:
+    """Services whose load comes from one of these sources."""
+    return tuple(each for each in settings.service if each.metrics.asked_of in sources)
 
 
 def refuse_twice(settings: Settings) -> None:
@@ -84,7 +95,7 @@ def refuse_twice(settings: Settings) -> None:
     SettingError
         With the first such service.
     """
-    for each in metered(settings):
+    for each in metered(settings, "query", "push", "spans"):
         raise SettingError(
             "service.metrics", each.name, "not with a tier of ours: it logs its own requests",
             "take [service.metrics] away",
@@ -93,43 +104,65 @@ def refuse_twice(settings: Settings) -> None:
 
 @contextmanager
 def reading(settings: Settings, store: Store, daemon: Daemon) -> Iterator[None]:
-    """Read every metered service while the block runs, as long as this daemon leads."""
-    services = metered(settings)
-    if not services:
+    """Count every metered service while the block runs, as long as this daemon leads."""
+    with ExitStack() as stack:
+        looks = _looks(settings, store, stack)
+        if looks:
+            stop = threading.Event()
+            thread = threading.Thread(
+                target=_read_on, args=(looks, store, daemon, stop), name="meters", daemon=True
+            )
+            thread.start()
+            stack.callback(thread.join, STOP_S)
+            stack.callback(stop.set)
         yield
-        return
-    source, stop = source_of(settings.prometheus), threading.Event()
-    meters = [
-        meter_of(settings.prometheus, each.name, each.metrics, source, store) for each in services
-    ]
-    thread = threading.Thread(
-        target=_read_on, args=(settings, meters, daemon, stop), name="meters", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(STOP_S)
-        source.close()
+
+
+def _looks(settings: Settings, store: Store, stack: ExitStack) -> dict[str, Look]:
+    """One look at each metered service."""
+    looks: dict[str, Look] = {}
+    for each in metered(settings, "push"):
+        counters = counters_of(each.name, each.metrics)
+        looks[each.name] = _count_pushed(
+            PushedMeter(each.name, counters, store.pushed, store.meters)
+        )
+    if asked := metered(settings, "query"):
+        source = stack.enter_context(closing(source_of(settings.prometheus)))
+        for each in asked:
+            meter = meter_of(settings.prometheus, each.name, each.metrics, source, store)
+            looks[each.name] = _read_pulled(meter, settings.prometheus.backfill_days)
+    return looks
+
+
+def _count_pushed(meter: PushedMeter) -> Look:
+    return lambda now_s, stopped: meter.read(now_s)
+
+
+def _read_pulled(meter: Meter, back_days: float) -> Look:
+    return lambda now_s, stopped: meter.read(now_s - back_days * 86_400, now_s, stopped=stopped)
 
 
 def _read_on(
-    settings: Settings, meters: list[Meter], daemon: Daemon, stop: threading.Event
+    looks: Mapping[str, Look], store: Store, daemon: Daemon, stop: threading.Event
 ) -> None:
+    forgot_s = -math.inf
     while not stop.is_set():
-        for meter in meters:
+        for name, look in looks.items():
             if daemon.leads and not stop.is_set():
-                _read_once(settings, meter, daemon, stop)
+                with told(daemon, f"metrics {name}"):
+                    look(time.time(), stop.is_set)
+        if daemon.leads and time.time() - forgot_s > FORGET_S:
+            forgot_s = time.time()
+            with told(daemon, "metrics"):
+                store.pushed.forget(forgot_s)
         stop.wait(POLL_S)
 
 
-def _read_once(settings: Settings, meter: Meter, daemon: Daemon, stop: threading.Event) -> None:
+@contextmanager
+def told(daemon: Daemon, key: str) -> Iterator[None]:
     """One look; what goes wrong is said once, and holds nothing but this source."""
-    key = f"metrics {meter.service}"
-    now_s = time.time()
     try:
-        meter.read(now_s - settings.prometheus.backfill_days * 86_400, now_s, stopped=stop.is_set)
+        yield
     except TidegateError as error:
         if daemon.failures.get(key) != str(error):
             log.warning("%s: %s", key, error)
@@ -143,7 +176,10 @@ def busy_of(settings: Settings, source: Prometheus) -> Callable[[str], Mapping[s
 
     What Prometheus does not say now is not waited for: the youngest goes instead.
     """
-    asked = {each.name: question_of(each.name, each.metrics).busy() for each in metered(settings)}
+    asked = {
+        each.name: question_of(each.name, each.metrics).busy()
+        for each in metered(settings, "query")
+    }
 
     def busy(service: str) -> Mapping[str, float]:
         query = asked.get(service, "")

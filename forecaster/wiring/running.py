@@ -38,6 +38,7 @@ from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.store.leadership import Leadership
 from forecaster.wiring.profiles import measured
+from forecaster.wiring.pushes import Intake
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.rivals import ReplayRivals
 from forecaster.wiring.signals import shielded
@@ -186,7 +187,12 @@ def pilot_all(
 
 
 @contextmanager
-def serve_api(settings: Settings, board: Board, replays: ReplayJobs | None = None) -> Iterator[str]:
+def serve_api(
+    settings: Settings,
+    board: Board,
+    replays: ReplayJobs | None = None,
+    intake: Intake | None = None,
+) -> Iterator[str]:
     """Serve API and dashboard in a thread of this process; yield the address.
 
     Raises
@@ -198,7 +204,7 @@ def serve_api(settings: Settings, board: Board, replays: ReplayJobs | None = Non
     listener = bind("api.port", host, settings.api.port)
     port = listener.getsockname()[1]
     config = uvicorn.Config(
-        make_app(board, access_of(settings), replays),
+        make_app(board, access_of(settings), replays, intake),
         ssl_certfile=settings.api.tls_cert,
         ssl_keyfile=settings.api.tls_key,
         log_level="warning",
@@ -222,6 +228,7 @@ def access_of(settings: Settings) -> Access:
     """Who may ask the API."""
     api = settings.api
     tokens = (
+        (api.push_token, Role.PUSHER),
         (api.viewer_token, Role.VIEWER),
         (api.operator_token, Role.OPERATOR),
         (api.token, Role.ADMIN),
@@ -277,5 +284,5 @@ def start(
             pilot_all(settings, place, store, actuator, units, facts, sizer, on_dead)
         )
         replays = stack.enter_context(ReplayJobs(settings, place.home, store, units))
-        url = stack.enter_context(serve_api(settings, board, replays))
+        url = stack.enter_context(serve_api(settings, board, replays, Intake(settings, store)))
         yield Running(url, tier.url, board, daemon, actuator, units)

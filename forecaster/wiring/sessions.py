@@ -33,6 +33,7 @@ from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.kubernetes import pod_fleet
 from forecaster.wiring.meters import busy_of, metered, reading, refuse_twice, source_of
 from forecaster.wiring.open_inference import followed_fleet
+from forecaster.wiring.pushes import Intake
 from forecaster.wiring.ray_serve import replica_fleet
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import (
@@ -240,7 +241,9 @@ def attached(
             keda = stack.enter_context(serve_keda(settings, daemon, fleet))
         stack.enter_context(reading(settings, store, daemon))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
-        yield Attached(stack.enter_context(serve_api(settings, board, replays)), daemon, keda)
+        intake = Intake(settings, store)
+        url = stack.enter_context(serve_api(settings, board, replays, intake))
+        yield Attached(url, daemon, keda)
 
 
 def tier_is_ours(settings: Settings) -> bool:
@@ -267,7 +270,7 @@ def _elsewhere(
         return stack.enter_context(followed_fleet(settings, home, place.clock))
     if not settings.kubernetes.namespace:
         return pulled_fleet(settings, home, units, place.clock)
-    if not metered(settings):
+    if not metered(settings, "query"):
         return pod_fleet(settings, place.clock)
     source = stack.enter_context(closing(source_of(settings.prometheus)))
     return pod_fleet(settings, place.clock, busy_of(settings, source))

@@ -143,7 +143,7 @@ def test_a_log_and_counters_never_count_the_same_time(store: Store, truth: Truth
         read(store, truth)
     report = meter(store, truth).read(START_S + 2 * DAY_S, NOW_S)  # after its end
     assert report.arrivals > 0
-    with pytest.raises(DataError, match="counted by Prometheus"):
+    with pytest.raises(DataError, match="counted from metrics"):
         store.append_requests(known, known, [batch(START_S + 3 * DAY_S)])
     with pytest.raises(DataError, match="reaches into that time"):
         read(store, truth)
@@ -255,11 +255,12 @@ def test_each_preset_asks_for_its_own_names(name: str) -> None:
         source.close()
     assert not counted.start_s.size
     asked = {form["query"][0] for form in fake.forms}
-    tokens = [
-        f"{h}_{part}" for h in (preset.prompt, preset.output) if h for part in ("sum", "count")
-    ]
-    names = (*preset.requests, *preset.in_flight, *tokens)
-    assert asked == {f'{each}{{namespace="ml"}}' for each in names}
+    assert asked == set(Counters(preset, 'namespace="ml"').selectors())
+    names = {each.partition("{")[0] for each in asked}
+    for tokens in filter(None, (preset.prompt, preset.output)):
+        assert {f"{tokens.name}_sum", f"{tokens.name}_count"} <= names
+    assert names >= {*preset.requests, *preset.in_flight}
+    assert all('{namespace="ml"' in each for each in asked)
 
 
 def test_a_tier_of_ours_is_not_counted_twice() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,17 +11,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from forecaster.api.metrics import render
 from forecaster.config import Settings, load_settings
+from forecaster.domain.samples import Point, Stream
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
+from forecaster.ingest.pushed import PushedSource
 from forecaster.store import Store
 from forecaster.wiring.meters import busy_of, reading
 from tests.integration.cli_runner import Runner
+from tests.integration.prometheus_server import running_prometheus, skip_without_prometheus
 from tests.integration.test_deploy_files import SERVICE
 from tests.integration.tier_helpers import until
 
@@ -94,39 +95,15 @@ def truth() -> History:
 @pytest.fixture(scope="module")
 def prometheus(truth: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Debian's Prometheus over blocks that its own promtool made of the history."""
-    if shutil.which("prometheus") is None or shutil.which("promtool") is None:
-        pytest.skip("Debian's prometheus is not installed: apt-get install prometheus")
+    skip_without_prometheus()
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "history.om").write_text(truth.openmetrics())
     subprocess.run(
         ["promtool", "tsdb", "create-blocks-from", "openmetrics", "history.om", "data"],
         cwd=folder, check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    (folder / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
-             "--storage.tsdb.retention.time=1y", f"--web.listen-address=127.0.0.1:{port}"],
-            cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-
-    def ready() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()[-2000:]
-        try:
-            return httpx.get(f"{url}/-/ready").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    try:
-        until(ready, "a ready Prometheus", 60.0)
+    with running_prometheus(folder, "global: {scrape_interval: 15s}\n") as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20.0)
 
 
 def settings(url: str, **metrics: str) -> Settings:
@@ -158,6 +135,28 @@ def test_counters_come_out_as_what_came_in(
     assert series.mix.prompt_mean == pytest.approx(PROMPT, rel=0.01)
     assert series.mix.output_mean == pytest.approx(OUTPUT, rel=0.01)
     assert series.dispersion == pytest.approx(1.0, abs=0.1)
+
+
+def test_pushed_samples_give_the_minutes_that_a_query_gives(
+    prometheus: str, truth: History, store: Store
+) -> None:
+    """The same three days sample by sample, and by `query_range`: one question, two sources."""
+    source = Prometheus(Address(prometheus))
+    chat = Counters(PRESETS["vllm"], 'model_name="chat"')
+    from_s, to_s = truth.start_s + 86_400 - 7200, truth.start_s + 86_400 + 7200  # a pod is born
+    streams = []
+    for series, points in truth.samples.items():
+        name, _, rest = series.partition("{")
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+        near = tuple(Point(at, value) for at, value in points if from_s - 600 < at <= to_s + 60)
+        streams.append(Stream(name, labels, near))
+    store.pushed.put("chat", streams)
+    pushed = chat.counted(PushedSource("chat", store.pushed), from_s, to_s, 60)
+    pulled = chat.counted(source, from_s, to_s, 60)
+    source.close()
+    for name in ("start_s", "arrivals", "prompt_tokens", "output_tokens"):
+        assert np.array_equal(getattr(pushed, name), getattr(pulled, name)), name
+    assert pushed.start_s.size == (to_s - from_s) // 60
 
 
 def test_promql_of_your_own_gives_the_same_tide(prometheus: str, truth: History) -> None:
@@ -208,7 +207,7 @@ def test_the_settings_on_the_page_load(tmp_path: Path) -> None:
     file = tmp_path / "tidegate.toml"
     for block in page.split("```toml\n")[1:]:
         file.write_text(block.split("```")[0])
-        assert load_settings(file).service[0].metrics.asked
+        assert load_settings(file).service[0].metrics.asked_of
 
 
 def test_promtool_finds_no_fault_in_what_we_ship(prometheus: str) -> None:

@@ -71,12 +71,12 @@ def made_by(postgres: EmbeddedServer) -> Iterator[Callable[[int], str]]:
             admin.execute(f"drop database {name} with (force)")
 
 
-@pytest.mark.parametrize("number", range(1, NEWEST))
+@pytest.mark.parametrize("number", [each.number for each in shipped()[:-1]])
 def test_every_earlier_schema_comes_up_to_date_with_its_data(
     made_by: Callable[[int], str], number: int
 ) -> None:
     with Store.open(made_by(number)) as store:
-        assert store.migrate() == NEWEST - number
+        assert store.migrate() == sum(each.number > number for each in shipped())
         assert store.migrate() == 0
         (chat,) = store.services()
         assert (chat.name, chat.requests, chat.first_s) == ("chat", 5, T0_S)

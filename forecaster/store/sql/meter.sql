@@ -37,6 +37,10 @@ select coalesce(sum(arrivals), 0)::int8, coalesce(extract(epoch from min(start))
 -- name: forget
 update service set meter = null, meter_since = null, meter_until = null where id = %(service_id)s;
 
+-- What was pushed is counted anew.
+-- name: count_again
+update pushed set pulled = null, due = since where service_id = %(service_id)s;
+
 -- Since when requests of these services are counted elsewhere.
 -- name: metered
 select name, extract(epoch from meter_since)::float8

@@ -27,6 +27,6 @@ select pg_advisory_xact_lock(7464, %(service_id)s);
 -- name: count
 update service
 set requests = requests + %(requests)s,
-    first_arrival = least(first_arrival, to_timestamp(%(first_s)s)),
-    last_arrival = greatest(last_arrival, to_timestamp(%(last_s)s))
+    first_arrival = least(first_arrival, to_timestamp(%(first_s)s::float8)),
+    last_arrival = greatest(last_arrival, to_timestamp(%(last_s)s::float8))
 where id = %(service_id)s;

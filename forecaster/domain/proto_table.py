@@ -10,7 +10,19 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     name: getattr(_Field, f"TYPE_{name.upper()}")
-    for name in ("bool", "string", "bytes", "double", "float", "int32", "int64", "uint32", "uint64")
+    for name in (
+        "bool",
+        "string",
+        "bytes",
+        "double",
+        "float",
+        "int32",
+        "int64",
+        "uint32",
+        "uint64",
+        "fixed64",
+        "sfixed64",
+    )
 }
 
 
