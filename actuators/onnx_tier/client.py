@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self
 import httpx
 import orjson
 
+from actuators.onnx_tier.order_log import HeardOrder
 from actuators.onnx_tier.statuses import CAPACITY_DENIED, FENCED, UNIT_GONE
 from forecaster.domain.errors import (
     ActuatorError,
@@ -113,6 +114,11 @@ class OnnxTierActuator:
                 if row[name] is None:  # JSON has no NaN
                     row[name] = math.nan
         return [RequestRecord(**row) for row in rows]
+
+    def orders_after(self, seq: int, limit: int = 10000) -> Sequence[HeardOrder]:
+        """Return the orders that the tier heard, numbered above `seq`, in order."""
+        rows = self._call("GET", "/orders", params={"after": seq, "limit": limit})
+        return [HeardOrder(**row | {"unit_ids": tuple(row["unit_ids"])}) for row in rows]
 
     def stats(self) -> dict[str, Any]:
         """Return the tier's counters: queue lengths, requests in flight, public address, identity."""

@@ -10,8 +10,8 @@ import orjson
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
-from actuators.fence import Fence
 from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.order_log import OrderLog
 from actuators.onnx_tier.replies import JsonReply, read_body
 from actuators.onnx_tier.statuses import CAPACITY_DENIED, FENCED, REFUSED, UNIT_GONE
 from actuators.onnx_tier.supervisor import Supervisor
@@ -51,7 +51,7 @@ class ControlApi:
         self._supervisor = supervisor
         self._url = url
         self._shutdown = shutdown
-        self._fence = Fence()
+        self._orders = OrderLog(supervisor.clock)
 
     def routes(self) -> list[BaseRoute]:
         """Return what to mount."""
@@ -63,6 +63,7 @@ class ControlApi:
             Route("/drain_unit", self._guard(self._drain_unit), methods=["POST"]),
             Route("/events", self._guard(self._events)),
             Route("/requests", self._guard(self._requests)),
+            Route("/orders", self._guard(self._heard)),
             Route("/stats", self._guard(self._stats)),
             Route("/shutdown", self._guard(self._stop), methods=["POST"]),
         ]
@@ -85,21 +86,25 @@ class ControlApi:
         return self._supervisor.observe(request.query_params["service"])
 
     async def _lead(self, request: Request) -> Any:
-        self._fence.check(int((await _order(request))["fence"]))
+        self._orders.lead(int((await _order(request))["fence"]))
         return {}
 
     async def _prewarm(self, request: Request) -> Any:
-        order = await _order(request)
-        self._fence.check(int(order.get("fence", 0)))
-        return self._supervisor.prewarm(
-            order["service"], _units(order), order["reason"], order["order_key"]
-        )
+        return self._carry_out("prewarm", self._supervisor.prewarm, await _order(request))
 
     async def _drain(self, request: Request) -> Any:
-        order = await _order(request)
-        self._fence.check(int(order.get("fence", 0)))
-        return self._supervisor.drain(
-            order["service"], _units(order), order["reason"], order["order_key"]
+        return self._carry_out("drain", self._supervisor.drain, await _order(request))
+
+    def _carry_out(
+        self,
+        verb: str,
+        work: Callable[[str, int, str, str], tuple[str, ...]],
+        asked: dict[str, Any],
+    ) -> tuple[str, ...]:
+        service, key, reason = asked["service"], asked["order_key"], asked["reason"]
+        units, fence = _units(asked), int(asked.get("fence", 0))
+        return self._orders.carry_out(
+            verb, (service, units, key, fence), lambda: work(service, units, reason, key)
         )
 
     async def _drain_unit(self, request: Request) -> Any:
@@ -114,6 +119,10 @@ class ControlApi:
     async def _requests(self, request: Request) -> Any:
         after, limit = _window(request, REQUESTS_LIMIT)
         return self._door.requests.after(after, limit)
+
+    async def _heard(self, request: Request) -> Any:
+        after, limit = _window(request, EVENTS_LIMIT)
+        return self._orders.heard.after(after, limit)
 
     async def _stats(self, _request: Request) -> Any:
         router, fleet = self._supervisor.router, self._supervisor.fleet

@@ -58,7 +58,7 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._services = {each.service: each for each in spec.services}
-        self._clock = clock
+        self.clock = clock
         self._socket_path = socket_path
         self._plan = plan
         self.fleet = FleetTable(tier, clock)
@@ -84,7 +84,7 @@ class Supervisor:
         """Report the units of `service`."""
         of_service(self._services, service)
         in_flight = {each.unit_id: self.router.in_flight(each.unit_id) for each in self.fleet}
-        return Fleet(service, self._clock.now_s(), self.fleet.views(service, in_flight))
+        return Fleet(service, self.clock.now_s(), self.fleet.views(service, in_flight))
 
     def prewarm(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
         """Order units; the same ids again for the same key.
@@ -147,7 +147,7 @@ class Supervisor:
         """Seconds after which a refused client may find room."""
         lead_s = self._lead_s.get(service, self._services[service].unit_type.lead_time_s)
         backlog_s = self.router.backlog_s(service)
-        return retry_after_s(self.observe(service), lead_s, backlog_s, self._clock.speed)
+        return retry_after_s(self.observe(service), lead_s, backlog_s, self.clock.speed)
 
     def _prewarm(self, service: str, units: int, reason: str) -> tuple[str, ...]:
         live, room = self.fleet.live(), self._spec.max_units_total
@@ -261,7 +261,7 @@ class Supervisor:
             self._end(unit, refusal)
             return
         self.fleet.move(unit, UnitState.READY)
-        self._lead_s[unit.service.service] = (unit.lead_time_s or 0.0) / self._clock.speed
+        self._lead_s[unit.service.service] = (unit.lead_time_s or 0.0) / self.clock.speed
         self.router.open_unit(unit.unit_id, unit.service.service, link)
 
     def _on_unit_lost(self, link: FrameLink) -> None:

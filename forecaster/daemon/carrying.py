@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict, astuple
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,7 @@ class Carrying:
         self.service, self.unit, self.tables, self.belief = service, unit, tables, belief
         self.table: SizingTable | None = None
         self._asked: Question | None = None
+        self._before: Question | None = None
         self._made: tuple[SizingTable, float, int, Capacity] | None = None
 
     @property
@@ -62,6 +65,19 @@ class Carrying:
         """Busy seconds of one request of the table's mix; 1 where requests are all that is known."""
         assert self.table is not None
         return offered_work_s(self.table.question.mix, self.unit.profile) or 1.0
+
+    @property
+    def asked(self) -> dict[str, object] | None:
+        """Mix and dispersion of the table in force, as plain values; None before the first."""
+        if self._asked is None:
+            return None
+        return {"mix": asdict(self._asked.mix), "dispersion": self._asked.dispersion}
+
+    def go_on(self, asked: dict[str, Any] | None) -> None:
+        """Take the table that was in force before a restart, see `asked`; it serves while it may."""
+        if asked is not None:
+            mix = TokenMix(**asked["mix"])
+            self._before = Question(self.unit, self.service.slo, mix, float(asked["dispersion"]))
 
     def follow(self, mix: TokenMix, dispersion: float) -> None:
         """Take the table of this mix, as soon as there is one; the present one serves until then.
@@ -72,6 +88,9 @@ class Carrying:
             When no number of units keeps the SLO.
         """
         asked = Question(self.unit, self.service.slo, mix, max(dispersion, 1.0))
+        if self._before is not None and not moved(self._before, asked):
+            asked = self._before
+        self._before = None
         if self._asked is not None and not moved(self._asked, asked):
             return
         found = self.tables(self.service.name, rounded(asked), self.service.limits.max_units)
@@ -102,6 +121,15 @@ class Carrying:
             capacity = Capacity(tabulate(curve, low, high, units), bindings, self.work_s)
             self._made = made = (table, self._factor, units, capacity)
         return made[3]
+
+    @property
+    def version(self) -> str:
+        """Names what `capacity` returned: table, belief and units; the same after a restart."""
+        if self._made is None:
+            return ""
+        table, factor, units, _ = self._made
+        asked = table.question
+        return f"{astuple(asked.mix)} {asked.dispersion:g} {factor:g} {units}"
 
     def learn(
         self, units: int, load_erl: float, requests: int, outside: int, seconds: float

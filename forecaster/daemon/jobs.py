@@ -94,6 +94,12 @@ class Jobs:
         self.jobs[name] = Job(name, work, limit_s)
         self._scheduler.add_job(self.jobs[name], trigger, id=name, name=name)
 
+    def once(self, name: str, work: Callable[[], None], limit_s: float) -> None:
+        """Run `work` one time, as soon as a thread is free; only where the schedule runs."""
+        if self._scheduler.running:
+            self.jobs[name] = Job(name, work, limit_s)
+            self._scheduler.add_job(self.jobs[name], id=name, name=name, replace_existing=True)
+
     def retime(self, name: str, trigger: BaseTrigger) -> None:
         """Give a job another trigger."""
         self._scheduler.reschedule_job(name, trigger=trigger)

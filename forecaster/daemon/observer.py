@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from forecaster.domain.errors import ActuatorUnavailableError, StoreError
 from forecaster.domain.ports import Actuator
 from forecaster.domain.units import RequestRecord, UnitEvent
 from forecaster.store import Store
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 BATCH = 10_000
 MAX_BATCHES = 20
 """At most this many batches a tick: a long outage is caught up over several."""
+
+
+def handed_out(
+    pilots: Mapping[str, T], records: Sequence[RequestRecord], events: Sequence[UnitEvent]
+) -> Iterator[tuple[T, list[RequestRecord], list[UnitEvent]]]:
+    """Each service's share of what was observed; services of whom nothing came are left out."""
+    own: dict[str, list[RequestRecord]] = defaultdict(list)
+    lives: dict[str, list[UnitEvent]] = defaultdict(list)
+    for record in records:
+        own[record.service].append(record)
+    for event in events:
+        lives[event.service].append(event)
+    for name in own.keys() | lives.keys():
+        if name in pilots:
+            yield pilots[name], own[name], lives[name]
 
 
 class Observer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,14 +29,23 @@ from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Service
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 from forecaster.planning.decide import decide
-from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
+from forecaster.planning.journal import (
+    decision_to_dict,
+    fleet_to_dict,
+    table_from_dict,
+    table_to_dict,
+)
 from forecaster.planning.leads import lead_times_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.shadow import shadow_units
 from forecaster.seasonal.verify import to_verify
 from forecaster.store import Store
+from forecaster.store.activity import PlanInForce
 
 log = logging.getLogger(__name__)
+LEADS_MOST = 200
+LEAD_DIGITS = 3
+"""Milliseconds: a lead is the same whether it was seen or read from the store."""
 
 
 @dataclass(slots=True)
@@ -67,6 +77,13 @@ class Pilot:
         The world.
     settle_s : float
         A slot may still receive records this long after its end.
+
+    Attributes
+    ----------
+    records : list of RequestRecord
+        Ended requests that were observed and not yet learnt from.
+    observed_s : float
+        Until when the tier's log was copied, epoch seconds; infinite before the first time.
     """
 
     def __init__(
@@ -92,6 +109,8 @@ class Pilot:
         )  # fmt: skip
         self.gate = Gate(service)
         self.starts: list[UnitEvent] = []
+        self.records: list[RequestRecord] = []
+        self.observed_s = math.inf
         self.ticked_s: float | None = None
         self.fence: int | None = None
         self.shadow: int | None = None
@@ -100,17 +119,39 @@ class Pilot:
         self.state = PilotState(table=table, table_id=plan_id)
 
     def learn_leads(self, events: list[UnitEvent]) -> None:
-        """Take measured lead times from unit events of this service.
+        """Take measured lead times from this service's unit events.
 
         A start is spread over several ticks: the events of a unit are kept until it is ready, and
         one whose order was not seen is not measured.
         """
-        own = self.starts + [event for event in events if event.service == self.service.name]
+        own = self.starts + events
         born = {event.unit_id for event in own if event.before is UnitState.COLD}
         own = [event for event in own if event.unit_id in born]
-        self.planner.leads = [*self.planner.leads, *lead_times_s(own)][-200:]
+        measured = [round(lead_s, LEAD_DIGITS) for lead_s in lead_times_s(own)]
+        self.planner.leads = [*self.planner.leads, *measured][-LEADS_MOST:]
         over = {event.unit_id for event in own if event.after not in WARMING_STATES}
         self.starts = [event for event in own if event.unit_id not in over]
+
+    def recall(
+        self, plan: PlanInForce | None, leads_s: Sequence[float], starts: Sequence[UnitEvent]
+    ) -> None:
+        """Go on where the daemon ended that led before: its plan, what it learnt, leads it measured.
+
+        Parameters
+        ----------
+        plan : PlanInForce or None
+            The newest plan in the journal; None: nobody made one.
+        leads_s : sequence of float
+            From order to ready, the newest last.
+        starts : sequence of UnitEvent
+            Of units that are not ready yet.
+        """
+        self.planner.leads = [round(lead_s, LEAD_DIGITS) for lead_s in leads_s][-LEADS_MOST:]
+        self.starts = list(starts)
+        self.records, self.ticked_s = [], None
+        if plan is not None and plan.plan_id > self.state.table_id:
+            self.state.table, self.state.table_id = table_from_dict(plan.output), plan.plan_id
+            self.planner.recall(plan.inputs.get("learnt", {}))
 
     def replan(self, nowcast_erl: float | None = None) -> None:
         """Advance the forecast to the last closed slot and make a new tide table.
@@ -129,7 +170,7 @@ class Pilot:
         """
         now_s = self.clock.now_s()
         self.planner.pin = self.store.pin(self.service.name)
-        self.planner.feed.advance(now_s - self.settle_s)
+        self.planner.feed.advance(min(now_s, self.observed_s) - self.settle_s)
         made = self.planner.plan(now_s, self._observe(), nowcast_erl)
         entry = {
             "kind": "plan",
@@ -137,9 +178,10 @@ class Pilot:
             "model_id": self.planner.feed.model_id,
             "believed": self.planner.carrying.belief.factor,
             "nowcast_erl": nowcast_erl,
+            "learnt": self.planner.learnt(),
         }
         plan_id = self.store.append_decision(
-            self.service.name, now_s, entry, table_to_dict(made.table), False
+            self.service.name, now_s, entry, table_to_dict(made.table), False, self.fence
         )
         # in force only once it is in the journal: a decision is explained by a recorded plan
         self.state.table, self.state.table_id = made.table, plan_id
@@ -149,7 +191,7 @@ class Pilot:
         said = to_verify(made.forecast, self.planner.feed.model_id)
         self.store.learning.foretell(self.service.name, said)
 
-    def watch(self, records: Sequence[RequestRecord]) -> float | None:
+    def watch(self) -> float | None:
         """Learn from the requests that ended since the last tick.
 
         Returns
@@ -157,14 +199,14 @@ class Pilot:
         float or None
             Load of the last minute where the band does not allow for it, erlangs.
         """
-        own = [record for record in records if record.service == self.service.name]
-        now_s = self.clock.now_s()
-        seconds = 0.0 if self.ticked_s is None else now_s - self.ticked_s
-        self.ticked_s = now_s
         try:
             fleet = self._observe()
         except ActuatorUnavailableError:
             return None  # the tick says so
+        own, self.records = self.records, []
+        now_s = self.clock.now_s()
+        seconds = 0.0 if self.ticked_s is None else now_s - self.ticked_s
+        self.ticked_s = now_s
         self.planner.watch(own, fleet, now_s, seconds)
         return self.planner.breach_erl(self.state.forecast, now_s)
 
@@ -282,8 +324,7 @@ class Pilot:
         self, at_s: float, inputs: dict[str, Any], output: dict[str, Any], ordered: bool
     ) -> None:
         try:
-            fence = self.fence if ordered else None
-            self.store.append_decision(self.service.name, at_s, inputs, output, ordered, fence)
+            self.store.append_decision(self.service.name, at_s, inputs, output, ordered, self.fence)
         except StoreError:
             entry = {"service": self.service.name, "at_s": at_s, "inputs": inputs}
             self.spool.push({**entry, "output": output, "ordered": ordered})

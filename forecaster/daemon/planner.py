@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
-from forecaster.capacity.belief import FACTORS, Belief
+from forecaster.capacity.belief import Belief
 from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Carrying, Tables, price_s
 from forecaster.daemon.feed import DAY_S, DemandFeed
-from forecaster.daemon.live import ErrorBudget, Spent
+from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of
+from forecaster.daemon.live import ErrorBudget
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import PendingError
 from forecaster.domain.forecast import QuantileForecast
@@ -107,15 +109,13 @@ class Planner:
         tables: Tables,
         speed: float = 1.0,
         settle_s: float = 0.0,
-        learnt: dict[str, object] | None = None,
+        learnt: Mapping[str, Any] | None = None,
     ) -> None:
         self.service, self.unit, self.settings = service, unit, settings
         self.speed, self.settle_s = speed, settle_s
-        kept = learnt or {}
         self.feed = DemandFeed(service, unit.profile, settings.retrain, store)
-        self.budget = ErrorBudget(service.slo, _days(kept.get("budget")))
-        belief = Belief(settings.planner.believed, _evidence(kept.get("evidence")))
-        self.carrying = Carrying(service, unit, tables, belief)
+        self.budget = ErrorBudget(service.slo)
+        self.carrying = Carrying(service, unit, tables, Belief(settings.planner.believed))
         self.leads: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
@@ -124,13 +124,27 @@ class Planner:
         self._outlook: tuple[float, float, FloatArray] | None = None
         self._in_flight: int | None = None
         self._fed = False
-        self._price: tuple[Capacity, tuple[int, float], float] | None = None
+        self._price: Price | None = None
         self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
+        self.recall(learnt or {})
 
     def learnt(self) -> dict[str, object]:
-        """What a restart should not forget."""
-        spent = {day: list(astuple(kept)) for day, kept in self.budget.days.items()}
-        return {"evidence": list(self.carrying.belief.evidence), "budget": spent}
+        """What a restart should not forget, nor who leads next."""
+        spent = {str(day): list(astuple(kept)) for day, kept in self.budget.days.items()}
+        return {
+            "evidence": list(self.carrying.belief.evidence), "budget": spent,
+            "asked": self.carrying.asked, "price": self._price and list(self._price),
+        }  # fmt: skip
+
+    def recall(self, learnt: Mapping[str, Any]) -> None:
+        """Go on from what `learnt` returned, here or in another daemon."""
+        self.budget.days = days_of(learnt.get("budget"))
+        belief = Belief(self.settings.planner.believed, evidence_of(learnt.get("evidence")))
+        self.carrying.belief = belief
+        self.carrying.go_on(learnt.get("asked"))
+        self._price = price_of(learnt.get("price"))
+        self._watches.clear()
+        self._stretch = self._in_flight = None
 
     def lead_s(self) -> float:
         """From an order to an answering unit, the measured p90, clock seconds."""
@@ -204,16 +218,17 @@ class Planner:
 
     def price_s(self, capacity: Capacity, forecast: QuantileForecast) -> float:
         """Unit-seconds that a request outside is worth; kept until table or champion change."""
-        key = (self.feed.model_id, round(self.lead_s() / forecast.slot_s))
-        if self._price is None or self._price[0] is not capacity or self._price[1] != key:
+        slots = round(self.lead_s() / forecast.slot_s)
+        key = f"{self.feed.model_id} {slots} {self.carrying.version}"
+        if self._price is None or self._price[0] != key:
             day = round(DAY_S / forecast.slot_s)
             allowed = 1.0 - self.service.slo.attainment
             price = price_s(
                 capacity, self._rehearsed(), forecast.offered_load_erl, allowed, day,
                 self.service.limits.step_units,
             )  # fmt: skip
-            self._price = (capacity, key, price)
-        return self._price[2]
+            self._price = (key, price)
+        return self._price[1]
 
     def watch(
         self, records: Sequence[RequestRecord], fleet: Fleet, now_s: float, seconds: float
@@ -321,18 +336,3 @@ def paid_s(fleet: Fleet, min_billing_s: float, now_s: float) -> tuple[float, ...
         return ()
     alive = [unit for unit in fleet.units if unit.state in PRESENT_STATES]
     return tuple(max(unit.ordered_s + min_billing_s - now_s, 0.0) for unit in alive)
-
-
-def _days(kept: object) -> dict[int, Spent]:
-    if not isinstance(kept, dict):
-        return {}
-    return {
-        int(day): Spent(int(spent[0]), int(spent[1]), float(spent[2]))
-        for day, spent in kept.items()
-    }
-
-
-def _evidence(kept: object) -> tuple[float, ...]:
-    if not isinstance(kept, list) or len(kept) != FACTORS.size:
-        return ()
-    return tuple(float(each) for each in kept)

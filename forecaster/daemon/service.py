@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from apscheduler.triggers.base import BaseTrigger
 
@@ -15,9 +14,10 @@ from forecaster.daemon import changes, schedule
 from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.jobs import Jobs
-from forecaster.daemon.observer import Observer
+from forecaster.daemon.observer import Observer, handed_out
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
+from forecaster.daemon.succession import catch_up, recall
 from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import (
@@ -42,7 +42,9 @@ LEAD_REAL_S = 2.0
 JITTER = 0.1
 STOP_S = 5.0
 """A job that hangs keeps the turn: the stop goes on without it after this."""
+TAKE_OVER = "take over"
 LIMITS_S = {
+    TAKE_OVER: 900.0,
     "lead": 30.0, "tick": 600.0, "replan": 900.0, "retrain": 12 * 3600.0, "books": 3600.0,
     "alarms": 900.0, "housekeeping": 3600.0,
 }  # fmt: skip
@@ -94,11 +96,11 @@ class Daemon:
         self.trainer = BackgroundTrainer()
         self.leadership = leadership
         self.jobs = Jobs(on_dead)
+        self._took_over: int | None = None
 
     def start(self) -> None:
         """Plan once, then let the schedule run."""
         self.lead()
-        self.tick()
         works = {
             "lead": self.lead, "tick": self.tick, "replan": self.replan, "retrain": self.retrain,
             "books": self.close_books, "alarms": self.look_for_alarms,
@@ -106,7 +108,8 @@ class Daemon:
         }  # fmt: skip
         for name, trigger in self._triggers().items():
             self.jobs.add(name, works[name], trigger, LIMITS_S[name])
-        self.jobs.start()
+        self.jobs.start()  # the leader beats, however long the first plans take
+        self.tick()
 
     def _triggers(self) -> dict[str, BaseTrigger]:
         """When each job runs."""
@@ -135,7 +138,7 @@ class Daemon:
         return self.leadership.number is not None
 
     def lead(self) -> None:
-        """Lead, go on leading, or stand by; a new leader tells the tier, then plans at once."""
+        """Lead, go on leading, or stand by; a new leader tells the tier, then ticks and plans at once."""
         before = self.leadership.number
         number = self.leadership.hold()
         if number == before:
@@ -152,9 +155,13 @@ class Daemon:
         except ActuatorError as error:  # every order carries the number as well
             log.warning("the tier was not told who leads: %s", error)
         log.info("leads, number %d", number)
-        self.open_books()
-        if before is None and self.ticks:
-            self.replan()
+        if before is None and self.ticks:  # beside this job: it beats on meanwhile
+            self.jobs.once(TAKE_OVER, self.take_over, LIMITS_S[TAKE_OVER])
+
+    def take_over(self) -> None:
+        """Act by the plan in force at once, then plan by what was observed."""
+        self.tick()
+        self.replan()
 
     def reload(self, settings: Settings) -> None:
         """Go on under other settings, from the next tick on; what was learnt is kept.
@@ -192,15 +199,11 @@ class Daemon:
             if not self.leads:
                 self._stand_by()
                 return
-            records, events = self.observer.observe()
-            if records:
-                self.on_requests(records)
-                self.alarms.on_requests(records)
+            self._succeed()
+            self._observe()
             self._read_switches()
             for pilot in self.pilots.values():
-                if events:
-                    pilot.learn_leads(events)
-                self._guarded("watch", pilot, partial(self._watch, pilot, records))
+                self._guarded("watch", pilot, partial(self._watch, pilot))
                 self._guarded("tick", pilot, pilot.tick)
                 self._remind(pilot)
             self.ticks += 1
@@ -211,6 +214,33 @@ class Daemon:
             self._read_switches()
             if self.leads:
                 self._guarded("tick", pilot, pilot.tick)
+
+    def _observe(self) -> None:
+        """Copy what the tier logged; each pilot is handed its own."""
+        began_s = self.clock.now_s()
+        records, events = self.observer.observe()
+        if records:
+            self.on_requests(records)
+            self.alarms.on_requests(records)
+        for pilot, own, lives in handed_out(self.pilots, records, events):
+            pilot.records += own
+            pilot.learn_leads(lives)
+        if not self.observer.said:
+            for pilot in self.pilots.values():
+                pilot.observed_s = began_s
+
+    def _succeed(self) -> None:
+        """The first time under a new number: go on where the leader before ended."""
+        number = self.leadership.number
+        if self._took_over == number:
+            return
+        try:
+            recall(self.store, self.pilots.values())
+        except StoreError as error:
+            log.warning("the plans of the leader before are not known yet: %s", error)
+            return
+        self._took_over = number
+        self.open_books()
 
     def _stand_by(self) -> None:
         """Look at the world for the API, and order nothing."""
@@ -229,45 +259,42 @@ class Daemon:
         for name, pilot in self.pilots.items():
             pilot.gate.switch(found.get((name, "mode")), frozen)
 
-    def _watch(self, pilot: Pilot, records: Sequence[RequestRecord]) -> None:
+    def _watch(self, pilot: Pilot) -> None:
         """The guard: what the band does not allow for is planned for at once."""
-        nowcast_erl = pilot.watch(records)
+        nowcast_erl = pilot.watch()
         if nowcast_erl is not None or pilot.state.table is None:
             self._guarded("replan", pilot, partial(pilot.replan, nowcast_erl))
 
     def replan(self) -> None:
-        """Make a new tide table for every service; the old one holds where that fails."""
-        if not self.leads:
-            return
+        """Observe, then make a new tide table for every service; the old one holds where that fails."""
         with self.turn:
-            for pilot in self.pilots.values():
-                self._guarded("replan", pilot, pilot.replan)
+            if not self.leads:
+                return
+            self._observe()
+        for pilot in self.pilots.values():
+            self.replan_one(pilot)
         self._catch_up()
 
     def replan_one(self, pilot: Pilot) -> None:
-        """Make a new tide table for one service, now."""
+        """Make a new tide table for one service, now; whoever leads does."""
         with self.turn:
-            self._guarded("replan", pilot, pilot.replan)
+            if self.leads:
+                self._guarded("replan", pilot, pilot.replan)
 
     def retrain(self) -> None:
         """Choose the champions again."""
         if not self.leads:
             return
         for pilot in self.pilots.values():
+            self._guarded("retrain", pilot, partial(self._retrain, pilot))
 
-            def train(pilot: Pilot = pilot) -> None:
-                report = retrain_service(
-                    self.store,
-                    pilot.service,
-                    self.settings.retrain,
-                    self.clock.now_s(),
-                    trainer=self.trainer,
-                    profile=pilot.unit.profile,
-                )
-                beaten = "" if report.verdict.beats_naive else report.verdict.reason
-                self.alarms.gates[pilot.service.name] = beaten
-
-            self._guarded("retrain", pilot, train)
+    def _retrain(self, pilot: Pilot) -> None:
+        report = retrain_service(
+            self.store, pilot.service, self.settings.retrain, self.clock.now_s(),
+            trainer=self.trainer, profile=pilot.unit.profile,
+        )  # fmt: skip
+        beaten = "" if report.verdict.beats_naive else report.verdict.reason
+        self.alarms.gates[pilot.service.name] = beaten
 
     def open_books(self) -> None:
         """Write down what units cost from now on."""
@@ -303,17 +330,10 @@ class Daemon:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Journal the decisions that were made while the database was away."""
         try:
-            self.spool.drain(self._journal_once)
+            catch_up(self.spool, self.store)
         except StoreError as error:
             log.warning("the journal waits: %s", error)
-
-    def _journal_once(self, entry: dict[str, Any]) -> None:
-        """Append a spooled decision, unless it went in just before a crash."""
-        found = self.store.decision_at(entry["service"], entry["at_s"])
-        if found is None or found.inputs != entry["inputs"]:
-            self.store.append_decision(**entry)
 
     def _remind(self, pilot: Pilot) -> None:
         """A plan that cannot be made again stays in the note of every tick."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -16,6 +19,10 @@ from forecaster.planning.journal import table_from_dict, table_to_dict
 
 MAX_SPOOLED_BYTES = 256 << 20
 """Decisions kept while the database is away: weeks of one service's ticks."""
+
+
+LOCK_S = 2.0
+"""Longest wait for another daemon that writes."""
 
 
 class Spool:
@@ -35,10 +42,8 @@ class Spool:
 
     def keep_table(self, table: TideTable, plan_id: int) -> None:
         """Replace the service's table on disk; `plan_id` is its number in the journal."""
-        path = self._path(table.service)
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps({"plan_id": plan_id, "table": table_to_dict(table)}))
-        fresh.replace(path)
+        kept = {"plan_id": plan_id, "table": table_to_dict(table)}
+        _put(self._path(table.service), orjson.dumps(kept))
 
     def last_table(self, service: str) -> tuple[TideTable | None, int]:
         """The table in force when the daemon last planned and its number; (None, 0) if none."""
@@ -50,10 +55,7 @@ class Spool:
 
     def keep_learnt(self, service: str, learnt: dict[str, Any]) -> None:
         """Replace what was learnt of a service's units and of its error budget."""
-        path = self._path(service).with_suffix(".learnt")
-        fresh = path.with_suffix(".fresh")
-        fresh.write_bytes(orjson.dumps(learnt, option=orjson.OPT_NON_STR_KEYS))
-        fresh.replace(path)
+        _put(self._path(service).with_suffix(".learnt"), orjson.dumps(learnt))
 
     def last_learnt(self, service: str) -> dict[str, Any]:
         """What `keep_learnt` kept; empty if there is nothing that can be read."""
@@ -66,7 +68,7 @@ class Spool:
     def push(self, entry: dict[str, Any]) -> None:
         """Append a decision that the database could not take; the oldest are kept."""
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
-        with self._turn, self.journal.open("a+b") as file:
+        with self._alone(), self.journal.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size > MAX_SPOOLED_BYTES:
                 return
@@ -76,8 +78,18 @@ class Spool:
             file.write(line)
 
     def drain(self, take: Callable[[dict[str, Any]], object]) -> int:
-        """Hand over what was pushed, oldest first; what `take` refuses stays for the next time."""
-        with self._turn:
+        """Hand over what was pushed, oldest first; what `take` refuses stays for the next time.
+
+        Returns
+        -------
+        int
+            Entries that were taken; 0 while another daemon hands over.
+        """
+        with self.journal.with_suffix(".drain").open("ab") as lock:
+            return self._drain(take) if _locked(lock) else 0
+
+    def _drain(self, take: Callable[[dict[str, Any]], object]) -> int:
+        with self._alone():
             lines = self._lines()
         done = taken = 0
         try:
@@ -98,15 +110,41 @@ class Spool:
         """Remove the oldest lines; what was pushed meanwhile stays."""
         if not lines:
             return
-        with self._turn:
+        with self._alone():
             kept = self._lines()[lines:]
-            fresh = self.journal.with_suffix(".new")
-            fresh.write_bytes(b"".join(line + b"\n" for line in kept))
-            fresh.replace(self.journal)
+            _put(self.journal, b"".join(line + b"\n" for line in kept))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread of one daemon at a time: several may live in one folder.
+
+        One that is stopped while it writes is not waited for without end.
+        """
+        with self._turn, self.journal.with_suffix(".lock").open("ab") as lock:
+            until_s = time.monotonic() + LOCK_S
+            while not _locked(lock) and time.monotonic() < until_s:
+                time.sleep(LOCK_S / 100)
+            yield
 
     def _path(self, service: str) -> Path:
         digest = hashlib.sha256(service.encode()).hexdigest()[:16]
         return self.folder / f"{digest}.json"
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether the file is this one's alone, until it is closed or the process ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Readers see the old file or the new one, never a part; writers do not meet."""
+    fresh = path.with_suffix(f"{path.suffix}.{os.getpid()}")
+    fresh.write_bytes(content)
+    fresh.replace(path)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from forecaster.domain.units import UnitEvent
 from forecaster.store.pool import Pool
 from forecaster.store.queries import queries
 from forecaster.store.switches import NEWEST
+from forecaster.store.tiers import as_events
 
 _SQL = queries("activity")
 
@@ -48,6 +50,15 @@ class Happening:
     resolved_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class PlanInForce:
+    """The newest plan of a service as the journal has it: what whoever leads next goes on from."""
+
+    plan_id: int
+    inputs: Mapping[str, Any]
+    output: Mapping[str, Any]
+
+
 class Activity:
     """Reads; what is read is written elsewhere and never changed."""
 
@@ -68,3 +79,21 @@ class Activity:
         bounds = {"service": service, "limit": limit, "before_id": before_id or NEWEST}
         with self._pool.transaction() as connection:
             return connection.execute(_SQL["decided"], bounds).fetchall()
+
+    def plans_in_force(self) -> dict[str, PlanInForce]:
+        """The newest plan of every service that has one."""
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["plans_in_force"]).fetchall()
+        return {service: PlanInForce(*row) for service, *row in rows}
+
+    def starting(self) -> list[UnitEvent]:
+        """Events of all units that were ordered and are not ready yet, in order."""
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["starting"]).fetchall()
+        return [event for service, *row in rows for event in as_events(service, [tuple(row)])]
+
+    def leads_s(self, most: int) -> dict[str, list[float]]:
+        """How long the last `most` units of every service took from order to ready, the newest last."""
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["leads"], {"most": most}).fetchall()
+        return {service: [float(each) for each in leads_s] for service, leads_s in rows}

@@ -121,3 +121,29 @@ def test_a_full_spool_keeps_the_oldest(tmp_path: Path, monkeypatch: pytest.Monke
     found = drained(spool)
     assert found == list(range(len(found)))
     assert 1 < len(found) < 5
+
+
+def test_two_daemons_in_one_folder_hand_over_each_entry_once(tmp_path: Path) -> None:
+    one, two = Spool(tmp_path), Spool(tmp_path)
+    for number in range(4):
+        (one, two)[number % 2].push(entry(number))
+    seen: list[float] = []
+
+    def take(each: dict[str, Any]) -> None:
+        assert drained(two) == [], "the other one is at it"
+        two.push(entry(10 + int(each["at_s"])))
+        seen.append(each["at_s"])
+
+    assert one.drain(take) == 4
+    assert seen == [0.0, 1.0, 2.0, 3.0]
+    assert drained(two) == [10.0, 11.0, 12.0, 13.0]
+
+
+def test_a_daemon_that_is_stopped_while_it_writes_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forecaster.daemon.spool.LOCK_S", 0.0)
+    one, two = Spool(tmp_path), Spool(tmp_path)
+    with one._alone():
+        two.push(entry(1))
+    assert drained(two) == [1.0]
