@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
-from forecaster.cli.output import emit, fail, iso, make_table, progress
+from forecaster.cli.output import emit, err, fail, iso, make_table, progress
 from forecaster.config import Settings, load_settings
 from forecaster.config.load import state_home
 from forecaster.domain.errors import SettingError, TidegateError
@@ -46,15 +47,21 @@ def ingest_command(
         TimeUnit, typer.Option(help="unit of numeric time stamps")
     ] = TimeUnit.AUTO,
     timezone: Annotated[str, typer.Option(help="IANA zone of time stamps without one")] = "UTC",
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="go on as they grow, through rotation, until Ctrl-C"),
+    ] = False,
     config: ConfigOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Read request logs into demand: JSON lines, CSV, Parquet, access logs; plain, gzip or zstd.
 
     The same rows are never counted twice: a file read again adds nothing, a grown one adds its
-    new lines. Bad lines are counted by reason and kept in a rejects file.
+    new lines. Bad lines are counted by reason and kept in a rejects file. With --follow files may be
+    quoted patterns, and rotation by renaming, truncating and compressing is seen through.
 
-    Examples: `tidegate ingest requests.csv.gz` · `zcat access.log.gz | tidegate ingest - -s web`
+    Examples: `tidegate ingest requests.csv.gz` · `zcat access.log.gz | tidegate ingest - -s web` ·
+    `tidegate ingest --follow '/var/log/pods/*/requests.jsonl' -s chat`
     """
     settings = load_settings(config)
     options = IngestOptions(
@@ -66,6 +73,9 @@ def ingest_command(
         latest_s=time.time() + 86_400,
         rejects_dir=state_home(settings) / "rejects",
     )
+    if follow:
+        _follow(settings, files, options, form)
+        return
     reports: list[IngestReport] = []
     failed: TidegateError | None = None
     with open_store(settings) as store:
@@ -86,6 +96,41 @@ def ingest_command(
         fail(str(failed), 2 if isinstance(failed, SettingError) else 1)
 
 
+def _follow(settings: Settings, files: list[str], options: IngestOptions, form: Format) -> None:
+    """Follow until a signal; what was read is stored, what was not is read the next time."""
+    from forecaster.ingest.follow import LOOK_S, Follower, lately
+    from forecaster.wiring.signals import StopRequested, StopSignals
+
+    if "-" in files:
+        raise SettingError("FILE", "-", "files or patterns with --follow", "pipe without it")
+    began_s, said = time.monotonic(), ""
+    with StopSignals() as signals, ExitStack() as stack:
+        try:
+            store = stack.enter_context(open_store(settings))
+        except StopRequested:
+            return
+        signals.started()
+        follower = stack.enter_context(closing(Follower(files, store, lambda: lately(options))))
+        advance_to = stack.enter_context(progress("follow", total=None))
+        while not signals.stop.is_set():
+            try:
+                follower.look(signals.stop.is_set)
+                wrong = "; ".join(follower.failures.values())
+            except TidegateError as error:
+                wrong = str(error)
+            if wrong and wrong != said:
+                err.print(wrong)
+            said = wrong
+            advance_to(0, f"{follower.accepted:,} rows of {follower.files} files")
+            signals.stop.wait(LOOK_S)
+        result = {
+            "accepted": follower.accepted, "rejected": follower.rejected, "files": follower.files,
+            "failures": follower.failures, "seconds": time.monotonic() - began_s,
+        }  # fmt: skip
+    rows = [(", ".join(files), f"{result['accepted']:,}", f"{result['rejected']:,}")]
+    emit(result, form, make_table("followed", ("logs", "new rows", "rejected"), rows))
+
+
 def columns(settings: Settings, time_unit: TimeUnit, given: list[str]) -> ColumnMap:
     """The built-in names, then those of the settings file, then those of the command line.
 
@@ -94,11 +139,11 @@ def columns(settings: Settings, time_unit: TimeUnit, given: list[str]) -> Column
     SettingError
         For anything but ROLE=NAME with a known role.
     """
-    named = {key: value for key, value in settings.ingest.model_dump().items() if value}
+    named = {key: value for key, value in settings.ingest.columns().items() if value}
     for pair in given:
         role, equals, name = pair.partition("=")
-        if not equals or role not in settings.ingest.model_dump():
-            roles = ", ".join(settings.ingest.model_dump())
+        if not equals or role not in settings.ingest.columns():
+            roles = ", ".join(settings.ingest.columns())
             raise SettingError("--column", pair, f"ROLE=NAME with a role of {roles}")
         named[role] = (name,) if name else ()
     return replace(ColumnMap(time_unit=time_unit), **named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -73,6 +73,9 @@ class ServiceSettings(Table):
         default_factory=MetricsSettings,
         description="[service.metrics]: load that counters or spans tell",
     )
+    tail: tuple[str, ...] = Field(
+        (), description="its request logs, files or patterns, that the daemon follows as they grow"
+    )
     workload: str = Field(
         "",
         pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
@@ -90,6 +93,12 @@ class ServiceSettings(Table):
     day_shape: tuple[float, ...] = Field(
         (), description="24 rates, requests/s by local hour, expected of a service not known yet"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.tail and self.metrics.asked_of:
+            raise ValueError("tail and [service.metrics] would count the same requests twice")
+        return self
 
     @field_validator("day_shape")
     @classmethod
@@ -255,12 +264,19 @@ class StoreSettings(Table):
 
 
 class IngestSettings(Table):
-    """Column names of your logs; each list is tried in order, before the built-in names."""
+    """Your logs: names of their columns, each list tried in order before the built-in names."""
 
     timestamp: tuple[str, ...] = Field((), description="arrival time")
     service: tuple[str, ...] = Field((), description="service or model name")
     prompt_tokens: tuple[str, ...] = Field((), description="prompt tokens")
     output_tokens: tuple[str, ...] = Field((), description="generated tokens")
+    tail: tuple[str, ...] = Field(
+        (), description="files or patterns that the daemon follows; each line names its service"
+    )
+
+    def columns(self) -> dict[str, Any]:
+        """Names by role."""
+        return self.model_dump(exclude={"tail"})
 
 
 class Settings(BaseSettings):

@@ -15,6 +15,7 @@ FIXED = (
     "open_inference",
     "ray_serve",
     "prometheus",
+    "ingest",
 )
 """Decided when the process starts: files, sockets, processes."""
 
@@ -38,7 +39,7 @@ def refuse(before: Settings, after: Settings) -> None:
             raise SettingError(
                 "service",
                 each.name,
-                "is new or has another unit type, workload or metrics",
+                "is new or has another unit type, workload, metrics or tail",
                 "restart tidegate",
             )
     gone = units.keys() - {each.name for each in after.service}
@@ -48,4 +49,5 @@ def refuse(before: Settings, after: Settings) -> None:
 
 def _where(service: ServiceSettings) -> tuple[object, ...]:
     """What runs a service's units, and what counts its requests."""
-    return service.unit, service.workload, service.deployment, service.repository, service.metrics
+    place = service.unit, service.workload, service.deployment, service.repository
+    return *place, service.metrics, service.tail

@@ -34,16 +34,22 @@ class ByteSource:
     ----------
     path : str or Path
         A file, or ``-`` for standard input.
+    name : str
+        What it is called; empty: its path.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.name = "standard input" if str(path) == "-" else str(path)
+    def __init__(self, path: str | Path, name: str = "") -> None:
+        self.name = name or ("standard input" if str(path) == "-" else str(path))
         self._path = path
         self._file: IO[bytes] = sys.stdin.buffer if str(path) == "-" else _opened(Path(path))
         self._spooled = str(path) != "-"
         self._peeked = b""
         self.total_bytes = os.fstat(self._file.fileno()).st_size if self._spooled else 0
         self.done_bytes = 0
+
+    def fileno(self) -> int:
+        """Descriptor of the file."""
+        return self._file.fileno()
 
     def close(self) -> None:
         """Close the file; standard input stays open."""

@@ -77,23 +77,35 @@ class Start:
     finished: bool = False
 
 
-def find_start(source: ByteSource, head: bytes, service: str, sink: RequestSink) -> Start:
-    """Ask the sink for logs with this head and compare all that was consumed of them."""
-    own = min(len(head), HEAD_BYTES_MOST)
-    lengths = {length for length in sink.head_lengths(service) if 0 < length <= own} | {own}
-    heads = {length: hashlib.sha256(head[:length]).hexdigest() for length in lengths}
-    candidates = [
+def known_by_head(head: bytes, service: str, sink: RequestSink) -> list[LogSource]:
+    """Logs of the sink that begin as this one does."""
+    heads = _heads(head, service, sink)
+    return [
         candidate
         for candidate in sink.sources_with_heads(service, sorted(heads.values()))
         if heads.get(candidate.head_bytes) == candidate.head_sha256
     ]
+
+
+def _heads(head: bytes, service: str, sink: RequestSink) -> dict[int, str]:
+    """Hash of the head by its length, for all lengths that the sink knows and the log's own."""
+    own = min(len(head), HEAD_BYTES_MOST)
+    lengths = {length for length in sink.head_lengths(service) if 0 < length <= own} | {own}
+    return {length: hashlib.sha256(head[:length]).hexdigest() for length in lengths}
+
+
+def find_start(source: ByteSource, head: bytes, service: str, sink: RequestSink) -> Start:
+    """Ask the sink for logs with this head and compare all that was consumed of them."""
+    candidates = known_by_head(head, service, sink)
     if candidates:
         source.rewindable()
         start = _compared(source.pieces(), candidates)
         if start is not None:
             return replace(start, begin=replace(start.begin, name=source.name))
-    rivals = sum(candidate.head_sha256 == heads[own] for candidate in candidates)
-    new = LogSource(0, own, heads[own], service, source.name, rivals=rivals)
+    own = min(len(head), HEAD_BYTES_MOST)
+    sha256 = hashlib.sha256(head[:own]).hexdigest()
+    rivals = sum(candidate.head_sha256 == sha256 for candidate in candidates)
+    new = LogSource(0, own, sha256, service, source.name, rivals=rivals)
     return Start(new, new, PrefixHash())
 
 

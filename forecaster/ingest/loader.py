@@ -38,6 +38,7 @@ def ingest_file(
     sink: RequestSink,
     options: IngestOptions = _DEFAULTS,
     progress: Progress | None = None,
+    name: str = "",
 ) -> IngestReport:
     """Read a request log into `sink`.
 
@@ -53,6 +54,8 @@ def ingest_file(
         Where the rows go, for example a `Store`.
     progress : callable, optional
         Told (bytes done, bytes in all) after each block.
+    name : str
+        What the log is called: the file that it was rotated from. Empty: its path.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def ingest_file(
     (1891713, {})
     """
     began_s = time.perf_counter()
-    with ByteSource(path) as source:
+    with ByteSource(path, name) as source:
         head = source.head(_PEEK_BYTES)
         kind = detected(head, options, source.name)
         reading = _Reading(source, sink, options, progress or _silent)
@@ -104,21 +107,10 @@ class _Reading:
         self._begin(find_start(self._source, head, self._options.service, self._sink))
         if self._start.finished:
             return
-        prefix, state = self._start.prefix, self._start.begin
-        pieces = _after(self._source.pieces(), state.offset, self._options.block_bytes)
-        lines = state.lines
+        state, most = self._start.begin, self._options.block_bytes
+        found = blocks(_after(self._source.pieces(), state.offset, most), state.lines + 1, most)
         try:
-            for block in blocks(pieces, lines + 1, self._options.block_bytes):
-                prefix.update(block.data)
-                if block.part:
-                    continue
-                lines = block.first_line + block.lines - 1
-                place = Place(
-                    prefix.length, lines, prefix.hexdigest(), prefix.marks, block.unterminated
-                )
-                self._run.add(reader.parse(block), place)
-                self._progress(self._source.done_bytes, self._source.total_bytes)
-            self._run.finish()
+            self._run.read(found, reader, self._start.prefix, self._tell)
         except CutShortError as error:
             self._cut_short = error
             self._run.finish()
@@ -139,10 +131,13 @@ class _Reading:
                     log, self._options, self._source.name, stored.offset
                 ):
                     self._run.add(parsed, Place(rows, rows, log.sha256))
-                    self._progress(self._source.done_bytes, self._source.total_bytes)
+                    self._tell()
                 self._run.finish()
             finally:
                 self._end()
+
+    def _tell(self) -> None:
+        self._progress(self._source.done_bytes, self._source.total_bytes)
 
     def report(self, seconds: float) -> IngestReport:
         """Return what was done, or raise what the operator has to know instead."""

@@ -12,6 +12,9 @@ import orjson
 from forecaster.domain.errors import DataError
 from forecaster.ingest.parsed import Rejected
 
+BYTES_MOST = 64 << 20
+"""What is rejected beyond that is only counted."""
+
 
 class RejectsFile:
     """JSON lines ``{"line", "reason", "text"}``, one file per log.
@@ -45,6 +48,8 @@ class RejectsFile:
         try:
             if self._file is None:
                 self._file = self._opened(self._path)
+            if self._file.tell() > BYTES_MOST:
+                return
             self._file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             self._file.flush()
         except OSError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from forecaster.domain.demand import LogSource, RequestBatch
-from forecaster.ingest.identity import Start
-from forecaster.ingest.parsed import Parsed
+from forecaster.ingest.blocks import Block
+from forecaster.ingest.identity import PrefixHash, Start
+from forecaster.ingest.parsed import Format, Parsed
 from forecaster.ingest.rejects import RejectsFile
 from forecaster.ingest.sink import RequestSink
 
@@ -80,6 +81,31 @@ class Run:
         )
         if self._state.accepted or self._stored.source_id:
             self._store(parsed.batches)
+
+    @property
+    def reached(self) -> LogSource:
+        """How far the log is read, stored or about to be."""
+        return self._state
+
+    def read(
+        self,
+        found: Iterable[Block],
+        reader: Format,
+        prefix: PrefixHash,
+        on_block: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store blocks as they come; `prefix` is that of the bytes before them."""
+        for block in found:
+            prefix.update(block.data)
+            if block.part:
+                continue
+            lines = block.first_line + block.lines - 1
+            place = Place(
+                prefix.length, lines, prefix.hexdigest(), prefix.marks, block.unterminated
+            )
+            self.add(reader.parse(block), place)
+            on_block()
+        self.finish()
 
     def finish(self) -> None:
         """Wait until everything is stored."""

@@ -34,3 +34,11 @@ class RequestSink(Protocol):
             When the log no longer stands at `before`: nothing is stored.
         """
         ...
+
+
+class FollowedSink(RequestSink, Protocol):
+    """A sink that knows when it was read."""
+
+    def read_at(self, service: str, name: str) -> float | None:
+        """When a log of this name was last read, epoch seconds; None for never."""
+        ...

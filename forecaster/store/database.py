@@ -182,6 +182,11 @@ class Store:
         with self._pool.transaction() as connection:
             return sources.sources_with_heads(connection, service, heads)
 
+    def read_at(self, service: str, name: str) -> float | None:
+        """When a log of this name was last read."""
+        with self._pool.transaction() as connection:
+            return sources.read_at(connection, service, name)
+
     def append_requests(
         self,
         before: LogSource,

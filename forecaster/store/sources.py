@@ -32,6 +32,12 @@ def sources_with_heads(
     return [_source(row) for row in rows]
 
 
+def read_at(connection: Connection, service: str, name: str) -> float | None:
+    """When a log of this name was last read, epoch seconds; None for never."""
+    row = connection.execute(_SQL["read_at"], {"service": service, "name": name}).fetchone()
+    return None if row is None else row[0]
+
+
 def advance(connection: Connection, before: LogSource, after: LogSource) -> LogSource:
     """Move the source from `before` to `after`, holding its lock until the transaction ends.
 

@@ -23,6 +23,7 @@ from forecaster.wiring.pushes import examine_pushes
 from forecaster.wiring.ray_serve import examine_ray
 from forecaster.wiring.running import bind
 from forecaster.wiring.stores import ensure_home, open_store
+from forecaster.wiring.tails import examine_tails
 
 OLDEST_POSTGRES = 150_000
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 60.0
@@ -43,7 +44,7 @@ def examine(file: Path | None) -> list[Check]:
         ("home", _home), ("disk", _disk), ("models", _models), ("provider", _provider),
         ("database", _database), ("port", _port), ("secrets", _secrets),
         ("kubernetes", examine_cluster), ("open inference", examine_servers),
-        ("ray serve", examine_ray), ("push", examine_pushes),
+        ("ray serve", examine_ray), ("push", examine_pushes), ("tail", examine_tails),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

@@ -100,6 +100,11 @@ def refuse_twice(settings: Settings) -> None:
             "service.metrics", each.name, "not with a tier of ours: it logs its own requests",
             "take [service.metrics] away",
         )  # fmt: skip
+    tails = [pattern for each in settings.service for pattern in each.tail]
+    for pattern in (*settings.ingest.tail, *tails):
+        raise SettingError(
+            "tail", pattern, "not with a tier of ours: it logs its own requests", "take it away"
+        )
 
 
 @contextmanager

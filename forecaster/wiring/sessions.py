@@ -31,7 +31,7 @@ from forecaster.store import Store
 from forecaster.wiring import demo
 from forecaster.wiring.keda import pulled_fleet, serve_keda
 from forecaster.wiring.kubernetes import pod_fleet
-from forecaster.wiring.meters import busy_of, metered, reading, refuse_twice, source_of
+from forecaster.wiring.meters import busy_of, metered, refuse_twice, source_of
 from forecaster.wiring.open_inference import followed_fleet
 from forecaster.wiring.pushes import Intake
 from forecaster.wiring.ray_serve import replica_fleet
@@ -49,6 +49,7 @@ from forecaster.wiring.running import (
 )
 from forecaster.wiring.sizer import BackgroundSizer, sizing
 from forecaster.wiring.stores import ensure_home, open_store, sole_use, stop_leftover
+from forecaster.wiring.tails import fed
 
 SIZING_LIMIT_S = 30.0
 """A demo waits so long for its first plan; then the units hold their floor until it is there."""
@@ -239,7 +240,7 @@ def attached(
         keda = ""
         if isinstance(fleet, PulledActuator):
             keda = stack.enter_context(serve_keda(settings, daemon, fleet))
-        stack.enter_context(reading(settings, store, daemon))
+        stack.enter_context(fed(settings, store, daemon))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
         intake = Intake(settings, store)
         url = stack.enter_context(serve_api(settings, board, replays, intake))

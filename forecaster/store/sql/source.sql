@@ -3,6 +3,9 @@
 -- name: head_lengths
 select distinct head_bytes from source where service = %(service)s;
 
+-- name: read_at
+select extract(epoch from max(read_at))::float8 from source where service = %(service)s and name = %(name)s;
+
 -- A reader that was killed may leave a transaction that is just ending: wait for it, so that what
 -- is read here is how things stand.
 -- name: lock_heads
