@@ -20,7 +20,7 @@ from forecaster.api.backend import Backend
 from forecaster.api.examples import add_examples
 from forecaster.api.exchange import Exchange
 from forecaster.api.frontiers import Frontiers, frontier_routes
-from forecaster.api.metrics import render
+from forecaster.api.metrics import Told, render
 from forecaster.api.money import LAST_ID, LAST_S, alert_routes, money_routes
 from forecaster.api.orders import order_routes
 from forecaster.api.problems import RESPONSES, add_problems
@@ -56,6 +56,7 @@ def make_app(
     access: Access | None = None,
     replays: Jobs | None = None,
     intake: Intake | None = None,
+    told: Callable[[], Told] = Told,
 ) -> FastAPI:
     """Build the application.
 
@@ -69,6 +70,8 @@ def make_app(
         Who plays replays and frontiers; None = no such routes.
     intake : Intake or None
         Who takes load that is pushed; None = no such routes.
+    told : callable
+        What `/metrics` says beyond the overview.
     """
     app = FastAPI(
         title="Tidegate",
@@ -91,7 +94,7 @@ def make_app(
         frontier_routes(app, replays)
     if intake is not None:
         push_routes(app, intake)
-    _health_routes(app, backend)
+    _health_routes(app, backend, told)
     _dashboard(app)
     add_examples(app)
     return app
@@ -195,7 +198,7 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         return EventSourceResponse(stream())
 
 
-def _health_routes(app: FastAPI, backend: Backend) -> None:
+def _health_routes(app: FastAPI, backend: Backend, told: Callable[[], Told]) -> None:
     @app.get("/healthz", tags=["health"], response_class=PlainTextResponse)
     async def healthz() -> str:
         """The process answers."""
@@ -213,7 +216,7 @@ def _health_routes(app: FastAPI, backend: Backend) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        body, kind = await run_in_threadpool(lambda: render(backend.overview()))
+        body, kind = await run_in_threadpool(lambda: render(backend.overview(), told()))
         return Response(body, media_type=kind)
 
 

@@ -21,6 +21,7 @@ from actuators.onnx_tier.spec import ClockSpec, TierService, TierSpec
 from forecaster import __version__
 from forecaster.api import make_app
 from forecaster.api.access import Access, Role
+from forecaster.api.metrics import Told
 from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.unit_types import model_path
@@ -28,6 +29,7 @@ from forecaster.daemon import schedule
 from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.board import Board
 from forecaster.daemon.bookkeeper import Bookkeeper
+from forecaster.daemon.gauges import gauges
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
@@ -202,9 +204,13 @@ def serve_api(
     """
     host = settings.api.host
     listener = bind("api.port", host, settings.api.port)
+
+    def told() -> Told:
+        return Told(gauges(board.daemon, board.clock.now_s()), board.daemon.leads)
+
     port = listener.getsockname()[1]
     config = uvicorn.Config(
-        make_app(board, access_of(settings), replays, intake),
+        make_app(board, access_of(settings), replays, intake, told),
         ssl_certfile=settings.api.tls_cert,
         ssl_keyfile=settings.api.tls_key,
         log_level="warning",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from forecaster.api.metrics import render
+from forecaster.api.metrics import Told, render
+from forecaster.daemon.gauges import Foreseen, Gauges
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SERVICE = {
@@ -18,13 +19,18 @@ SERVICE = {
     "ledger": {"ready_s": 1.0, "warming_s": 1.0, "draining_s": 0.0},
 }  # fmt: skip
 
+WORDS = dict.fromkeys(("reason", "verb", "binding", "mode", "champion"), "x")
+TOLD = Told([Gauges(
+    "chat", (Foreseen("now", 0.5, 1.0, 2.0),), 2.0, WORDS, 0.99, 0.995, 0.5, 60.0, 30.0, 0.9, 0,
+)], leads=True)  # fmt: skip
+
 
 def asked(text: str) -> set[str]:
     return set(re.findall(r"\btidegate_[a-z_]+", text))
 
 
 def test_every_metric_that_is_asked_for_is_there() -> None:
-    body, _ = render({"services": [SERVICE]})
+    body, _ = render({"services": [SERVICE]}, TOLD)
     there = {
         sample.name
         for family in text_string_to_metric_families(body.decode())
@@ -33,6 +39,6 @@ def test_every_metric_that_is_asked_for_is_there() -> None:
     board = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
     expressions = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
     wanted = asked(" ".join(expressions)) | asked((DEPLOY / "prometheus-rules.yml").read_text())
-    assert len(wanted) >= 7
+    assert len(wanted) >= 14
     assert wanted <= there
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])

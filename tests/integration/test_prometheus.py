@@ -24,7 +24,7 @@ from forecaster.store import Store
 from forecaster.wiring.meters import busy_of, reading
 from tests.integration.cli_runner import Runner
 from tests.integration.prometheus_server import running_prometheus, skip_without_prometheus
-from tests.integration.test_deploy_files import SERVICE
+from tests.integration.test_deploy_files import SERVICE, TOLD
 from tests.integration.tier_helpers import until
 
 SCRAPE_S = 15
@@ -213,7 +213,7 @@ def test_the_settings_on_the_page_load(tmp_path: Path) -> None:
 def test_promtool_finds_no_fault_in_what_we_ship(prometheus: str) -> None:
     del prometheus  # its promtool
     rules = Path(__file__).parents[2] / "deploy" / "prometheus-rules.yml"
-    body, _ = render({"services": [SERVICE]})
+    body, _ = render({"services": [SERVICE]}, TOLD)
     for argv, said in ((["check", "rules", str(rules)], None), (["check", "metrics"], body)):
         done = subprocess.run(["promtool", *argv], input=said, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr + done.stdout
