@@ -20,6 +20,7 @@ from forecaster.ingest.meter import MeterReport, refuse_silence
 from forecaster.wiring.meters import meter_of, metered, source_of
 from forecaster.wiring.stores import open_store
 
+DAY_S = 86_400.0
 S = TypeVar("S", MetricsSettings, PrometheusSettings)
 
 
@@ -83,7 +84,8 @@ def meter_command(
             with progress(f"meter {name}", total=None) as advance_to:
 
                 def on_read(done_s: float, all_s: float, to: Any = advance_to) -> None:
-                    to(int(done_s), "", int(all_s))
+                    days = f"{done_s / DAY_S:.0f} of {all_s / DAY_S:.0f} days"
+                    to(int(done_s), days if all_s > DAY_S else "", int(all_s))
 
                 now_s = time.time()
                 reports.append(meter.read(now_s - back_s, now_s, on_read))

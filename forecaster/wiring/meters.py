@@ -21,6 +21,7 @@ from forecaster.ingest.pushed import PushedMeter
 from forecaster.store import Store
 
 log = logging.getLogger(__name__)
+DAY_S = 86_400.0
 POLL_S = 30.0
 """Between two looks of the daemon, real seconds."""
 STOP_S = 35.0
@@ -144,7 +145,11 @@ def _count_pushed(meter: PushedMeter) -> Look:
 
 
 def _read_pulled(meter: Meter, back_days: float) -> Look:
-    return lambda now_s, stopped: meter.read(now_s - back_days * 86_400, now_s, stopped=stopped)
+    def on_read(done_s: float, all_s: float) -> None:
+        if all_s > 2 * DAY_S:  # months back, at first
+            log.info("%s: %.0f of %.0f days read", meter.service, done_s / DAY_S, all_s / DAY_S)
+
+    return lambda now_s, stopped: meter.read(now_s - back_days * DAY_S, now_s, on_read, stopped)
 
 
 def _read_on(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import signal
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,7 +20,9 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from forecaster.cli import output
 from forecaster.config import Settings
 from forecaster.demand.counted import Counted
 from forecaster.domain.demand import LogSource, RequestBatch
@@ -24,6 +32,7 @@ from forecaster.ingest.presets import PRESETS, Counters
 from forecaster.ingest.prometheus import Address, Prometheus, SourceAwayError
 from forecaster.store import Store
 from forecaster.wiring.meters import refuse_twice
+from tests.integration.cli_runner import Runner
 from tests.local_server import listening, self_signed, server_context
 
 DAY_S = 86_400
@@ -164,6 +173,10 @@ class Fake:
         self.forms: list[dict[str, list[str]]] = []
         self.tokens: list[str | None] = []
 
+    def answer(self, form: dict[str, list[str]]) -> str:
+        del form
+        return self.body
+
 
 @contextmanager
 def faked(fake: Fake, tls: ssl.SSLContext | None = None) -> Iterator[str]:
@@ -175,13 +188,61 @@ def faked(fake: Fake, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             raw = self.rfile.read(int(self.headers["Content-Length"])).decode()
             fake.forms.append(parse_qs(raw) | {"path": [self.path]})
             fake.tokens.append(self.headers.get("Authorization"))
-            self.send_response(fake.status)
-            self.send_header("Content-Length", str(len(fake.body)))
-            self.end_headers()
-            self.wfile.write(fake.body.encode())
+            body = fake.answer(fake.forms[-1]).encode()
+            with suppress(ConnectionError):  # whoever asked was killed
+                self.send_response(fake.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
     with listening(Handler, tls) as port:
         yield f"{'https' if tls else 'http'}://localhost:{port}"
+
+
+class Months(Fake):
+    """A FAKE with a counter that grows by five a minute, for ever; `kill` is sent at a window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kill: Callable[[], None] = lambda: None
+
+    def answer(self, form: dict[str, list[str]]) -> str:
+        if len(self.forms) == 7:
+            self.kill()
+        first, last, step = (int(form[key][0]) for key in ("start", "end", "step"))
+        points = [[at, str(at // 60 * 5)] for at in range(first, last + 1, step)]
+        series = {"metric": {"instance": "a"}, "values": points}
+        return json.dumps({"status": "success", "data": {"result": [series]}})
+
+
+DAYS = 25
+
+
+def test_months_back_are_read_with_progress_through_a_kill(
+    store: Store, dsn: str, cli: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Months()
+    with faked(fake) as url:
+        asked = ("meter", "chat", "--url", url, "--preset", "kserve", "--from", f"{DAYS}d")
+        environment = os.environ | {"TIDEGATE_DSN": dsn}
+        killed = subprocess.Popen([sys.executable, "-m", "forecaster.cli", *asked], env=environment)
+        fake.kill = killed.kill
+        assert killed.wait(60) == -signal.SIGKILL
+        (before,) = store.services()
+        assert before.requests > 4 * DAY_S // 12
+        screen = io.StringIO()
+        monkeypatch.setattr(output, "err", Console(file=screen, force_terminal=True, width=120))
+        said = cli(*asked, "--format", "json").json["services"][0]
+    assert said["arrivals"] + before.requests == pytest.approx(DAYS * DAY_S / 12, rel=0.001)
+    assert len(fake.forms) < DAYS + 10, "what was read before is not read again"
+    assert said["windows"] < DAYS - 4
+    slots = store.slots("chat")
+    assert set(slots.arrivals.tolist()) == {5}
+    assert np.all(np.diff(slots.start_s) == 60)
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue())
+    assert re.search(r"meter chat .*% \d+ of \d+ days \d:\d\d:\d\d \d:\d\d:\d\d", shown), (
+        "with an ETA"
+    )
 
 
 def ask(address: Address) -> None:

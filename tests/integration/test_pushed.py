@@ -21,14 +21,16 @@ from forecaster.config import Settings
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, StoreUnavailableError
 from forecaster.domain.samples import Point, Stream
-from forecaster.ingest import remote_write
 from forecaster.ingest.presets import PRESETS, Counters
 from forecaster.ingest.pushed import PushedMeter
 from forecaster.ingest.selectors import selector
 from forecaster.store import Store
 from forecaster.store.pushed import KEPT_S
 from forecaster.wiring.checks import Health
+from forecaster.wiring.meters import reading
 from forecaster.wiring.pushes import Intake, examine_pushes
+from tests.integration.remote_sender import wire
+from tests.integration.tier_helpers import until
 
 T0_S = 1_700_000_040 // 60 * 60
 STALE = math.nan
@@ -58,42 +60,6 @@ def minutes(store: Store) -> dict[int, int]:
     if slots is None:
         return {}
     return dict(zip(((slots.start_s - T0_S) // 60).tolist(), slots.arrivals.tolist(), strict=True))
-
-
-def wire(*streams: Stream, version: int = 1) -> bytes:
-    """A body as a sender makes it."""
-    if version == 1:
-        series = [
-            {
-                "labels": [
-                    {"name": key, "value": value}
-                    for key, value in ({"__name__": each.name} | dict(each.labels)).items()
-                ],
-                "samples": [
-                    {"value": p.value, "timestamp": round(p.at_s * 1000)} for p in each.points
-                ],
-            }
-            for each in streams
-        ]
-        message = remote_write._ONE["WriteRequest"](timeseries=series)
-    else:
-        symbols = [""]
-        rows = []
-        for each in streams:
-            refs = []
-            for text in (
-                part
-                for pair in ({"__name__": each.name} | dict(each.labels)).items()
-                for part in pair
-            ):
-                symbols.append(text)
-                refs.append(len(symbols) - 1)
-            samples = [{"value": p.value, "timestamp": round(p.at_s * 1000)} for p in each.points]
-            began_s = each.points[0].began_s
-            created = 0 if math.isnan(began_s) else round(began_s * 1000)
-            rows.append({"labels_refs": refs, "samples": samples, "created_timestamp": created})
-        message = remote_write._TWO["Request"](symbols=symbols, timeseries=rows)
-    return bytes(pa.compress(message.SerializeToString(), "snappy", asbytes=True))
 
 
 @pytest.fixture
@@ -237,6 +203,21 @@ def test_what_a_query_read_before_stays_and_a_log_is_not_counted_again(store: St
     store.pushed.put("web", [Stream(NAME, LABELS, (Point(T0_S - 300.0, 0.0),))])
     with pytest.raises(DataError, match="a request log of 'web'"):
         reader.read(T0_S + 600.0)
+
+
+def test_the_daemon_counts_what_comes_while_it_leads(store: Store) -> None:
+    end_s = time.time() // 60 * 60
+    points = tuple(Point(end_s - 240 + 15 * i, float(i)) for i in range(13))
+    store.pushed.put("chat", [Stream(NAME, LABELS, points)])
+    standby: Any = SimpleNamespace(leads=False, failures={})
+    with reading(PUSHED, store, standby):
+        pass
+    assert store.services() == []
+    leader: Any = SimpleNamespace(leads=True, failures={})
+    with reading(PUSHED, store, leader):
+        until(store.services, "the minutes", 20.0)
+    assert store.services()[0].requests == 12
+    assert leader.failures == {}
 
 
 def test_what_is_past_its_day_is_forgotten(store: Store) -> None:
