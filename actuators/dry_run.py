@@ -6,6 +6,7 @@ Faults are injected through attributes: `deny` refuses capacity, `unavailable` f
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,8 @@ class DryRunActuator:
         self._max_units_total = max_units_total
         self._tier = uuid.uuid4().hex
         self._units: dict[str, PaperUnit] = {}
+        self._of: dict[str, dict[str, PaperUnit]] = {name: {} for name in services}
+        self._due_s = math.inf  # when the next unit changes by itself
         self._ordered = 0
         self._events: list[UnitEvent] = []
         self._dropped = 0  # events numbered up to this are not kept any more
@@ -98,9 +101,8 @@ class DryRunActuator:
         now_s = self._clock.now_s()
         units = tuple(
             each.view
-            for each in self._units.values()
-            if each.view.service == service
-            and (each.view.state in LIVE_STATES or each.view.since_s >= now_s - _FAILED_SHOWN_S)
+            for each in self._of[service].values()
+            if (each.view.state in LIVE_STATES or each.view.since_s >= now_s - _FAILED_SHOWN_S)
         )
         return Fleet(service, now_s, units)
 
@@ -169,7 +171,7 @@ class DryRunActuator:
         return tuple(self._order(service, reason) for _ in range(units))
 
     def _fewer(self, service: str, units: int, reason: str) -> tuple[str, ...]:
-        mine = [each for each in self._units.values() if each.view.service == service]
+        mine = list(self._of[service].values())
         warming = [each for each in mine if each.view.state in WARMING_STATES]
         ready = [each for each in mine if each.view.state is UnitState.READY]
         chosen = (sorted(warming, key=_newest) + sorted(ready, key=_newest))[:units]
@@ -185,9 +187,18 @@ class DryRunActuator:
         if service is not None:
             of_service(self._services, service)
         now_s = self._clock.now_s()
-        for unit in sorted(self._units.values(), key=lambda each: (each.due_s, each.order)):
-            if unit.due_s <= now_s:
-                self._arrive(unit)
+        if now_s < self._due_s:
+            return
+        due = [each for each in self._units.values() if each.due_s <= now_s]
+        for unit in sorted(due, key=lambda each: (each.due_s, each.order)):
+            self._arrive(unit)
+        self._due_s = min((each.due_s for each in self._units.values()), default=math.inf)
+
+    def _know(self, unit: PaperUnit) -> None:
+        """Know a unit, and when it changes by itself."""
+        self._units[unit.view.unit_id] = unit
+        self._of.setdefault(unit.view.service, {})[unit.view.unit_id] = unit
+        self._due_s = min(self._due_s, unit.due_s)
 
     def _arrive(self, unit: PaperUnit) -> None:
         """Take the edges that are due, at the moment when they were due."""
@@ -214,7 +225,7 @@ class DryRunActuator:
             reason, self.fail_next = f"will fail: {self.fail_next}", ""
         view = UnitView(unit_id, service, UnitState.COLD, now_s, now_s, reason=reason)
         unit = PaperUnit(view, self._ordered, now_s + self._lead_s(service))
-        self._units[unit_id] = unit
+        self._know(unit)
         self._move(unit, UnitState.STARTING, now_s)
         return unit_id
 
@@ -223,6 +234,7 @@ class DryRunActuator:
         warming = unit.view.state in WARMING_STATES
         self._move(unit, UnitState.DRAINING, now_s, reason)
         unit.due_s = now_s if warming else now_s + self._drain_time_s
+        self._due_s = min(self._due_s, unit.due_s)
         if unit.due_s <= now_s:
             self._arrive(unit)
 
@@ -239,7 +251,7 @@ class DryRunActuator:
             reason=reason or view.reason,
         )
         if after in {UnitState.READY, UnitState.FAILED}:
-            unit.due_s = float("inf")
+            unit.due_s = math.inf
         self._events.append(
             UnitEvent(
                 tier=self._tier,
@@ -255,7 +267,7 @@ class DryRunActuator:
             )
         )
         if after is UnitState.GONE:
-            del self._units[view.unit_id]
+            del self._units[view.unit_id], self._of[view.service][view.unit_id]
 
 
 def _newest(unit: PaperUnit) -> int:

@@ -1,144 +1,193 @@
-"""How the API and the overview page do with many services.
+"""How the daemon, the API and the overview page do with many services, on the cores that there are.
 
-python -m benchmarks.dashboard [services] [clients]
+python -m benchmarks.dashboard [services] [clients] [folder that is kept, and used again]
 
-The store holds four weeks of units' lives and tariffs of each service; nothing is trained or planned:
-what is measured is reading and drawing.
+The store holds four weeks of demand, units' lives and a champion of each service; a daemon plans and steers all of
+them on a tier of paper. Ticks are timed alone; the API is asked while ticks and plans go on beside it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
-import psycopg
 from playwright.sync_api import sync_playwright
 
 from actuators.dry_run import DryRunActuator
+from benchmarks.many_services import ask, crown, daemon_over, fill, settings_of
 from benchmarks.screenshot import FLAGS
-from forecaster.clock import SystemClock
-from forecaster.config import Settings, load_unit_type
-from forecaster.config.settings import ApiSettings, ServiceSettings, SloSettings
-from forecaster.daemon.alarms import Alarms
-from forecaster.daemon.board import Board
-from forecaster.daemon.bookkeeper import Bookkeeper
-from forecaster.daemon.observer import Observer
-from forecaster.daemon.pilot import Pilot
+from forecaster.config import Settings
 from forecaster.daemon.service import Daemon
-from forecaster.daemon.spool import Spool
 from forecaster.store import EmbeddedServer, Store
-from forecaster.store.leadership import Leadership
 from forecaster.wiring.running import serve_api
 
-WEEKS, LIVES_A_DAY = 4, 4
-HISTORY = """
-insert into service (name) select 'service-' || to_char(n, 'FM0000') from generate_series(1, %(n)s) n;
-insert into tariff select id, now() - interval '28 days', 'unit', 1, 0, 0 from service;
-insert into unit_life
-select 'bench', s.id || '-' || k, s.id, now() - make_interval(secs => k * 21600.0),
-       now() - make_interval(secs => k * 21600.0 - 20000)
-from service s, generate_series(1, %(lives)s) k;
-insert into unit_event
-select 'bench', row_number() over (), l.unit_id, l.service_id, l.born + make_interval(secs => e.after_s),
-       e.before, e.after, e.after_s, 'bench', 'dry-run'
-from unit_life l, (values (0.0, 'cold', 'starting'), (60.0, 'warming', 'ready'),
-     (19900.0, 'ready', 'draining'), (20000.0, 'draining', 'gone')) e (after_s, before, after);
-analyze;
-"""
+TICKS, TICK_S = 8, 60.0
+A_TICK = 600
+"""Requests that a tick finds in the log."""
+QUERIES = 400
 
 
-def main(services: int, clients: int) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-many-"))
+def main(services: int, clients: int, kept: str = "") -> None:
+    folder = Path(kept or tempfile.mkdtemp(prefix="tidegate-many-"))
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
+    filled = (folder / "postgres").exists()
     server = EmbeddedServer(folder / "postgres")
+    settings = settings_of(services)
     try:
         with Store.open(server.start()) as store:
             store.migrate()
-            fill(store.dsn, services)
-            board, settings = make_board(store, folder, services)
-            with serve_api(settings, board) as url:
-                measure(url, clients)
+            if not filled:
+                said("fill the store", lambda: fill(store.dsn, services))
+                said("one champion for each", lambda: crown(store, settings))
+            with daemon_over(store, folder, settings) as (daemon, board, tier):
+                said("first tick", daemon.tick)
+                said("every forecaster fitted, every plan made", daemon.replan)
+                ticks(daemon, tier, settings)
+                with serve_api(settings, board) as url:
+                    measure(url, clients, Steering(daemon, tier, settings))
     finally:
         server.stop()
 
 
-def fill(dsn: str, services: int) -> None:
-    lives = WEEKS * 7 * LIVES_A_DAY
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in HISTORY.split(";"):
-            if statement.strip():
-                text = statement.replace("%(n)s", str(services)).replace("%(lives)s", str(lives))
-                connection.execute(text.encode())
+def said(what: str, work: Callable[[], object]) -> float:
+    """Do it, and say how long it took."""
+    begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
+    work()
+    seconds, cpu_s = time.perf_counter() - begin_s, time.process_time() - begin_cpu_s
+    print(f"{what}: {seconds:.2f} s ({cpu_s:.2f} CPU-s; load {os.getloadavg()[0]:.1f})", flush=True)
+    return seconds
 
 
-def make_board(store: Store, folder: Path, services: int) -> tuple[Board, Settings]:
-    names = [f"service-{n:04d}" for n in range(1, services + 1)]
-    slo = SloSettings(ttft_p99_s=1.0, tpot_p99_s=0.1)
-    configured = tuple(ServiceSettings(name=each, unit="tiny-llama", slo=slo) for each in names)
-    settings = Settings(service=configured, api=ApiSettings(port=0))
-    clock, unit = SystemClock(), load_unit_type(settings.models, "llama70b-h100x8")
-    tier = DryRunActuator(clock, names)
-    spool = Spool(folder)
-    leadership = Leadership(store.dsn, "bench")
-    pilots = [
-        Pilot(
-            each.service(), unit, settings,
-            store=store, actuator=tier, clock=clock, spool=spool, tables=no_table,
-            settle_s=1.5,
-        )
-        for each in configured
-    ]  # fmt: skip
-    daemon = Daemon(
-        settings, store=store, clock=clock, spool=spool, pilots=pilots,
-        observer=Observer(store, tier), bookkeeper=Bookkeeper(store, Nobody()),
-        alarms=Alarms(store, clock, settings.alerts, pilots), leadership=leadership,
-    )  # fmt: skip
-    started_s = clock.now_s() - 86_400
-    return Board(
-        daemon, store, clock, started_s, {"version": "bench", "tier_url": "-", "speed": 1.0}
-    ), settings
+def ticks(daemon: Daemon, tier: DryRunActuator, settings: Settings) -> None:
+    rng = np.random.default_rng(1)
+    spent = []
+    for _ in range(TICKS):
+        ask(tier, settings, A_TICK, rng)
+        begin_s = time.perf_counter()
+        daemon.tick()
+        spent.append(time.perf_counter() - begin_s)
+    print(f"tick: median {np.median(spent):.2f} s, worst of {TICKS} {max(spent):.2f} s;"
+          f" {len(daemon.failures)} failures, load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+    said("new plans for all", daemon.replan)
 
 
-class Nobody:
-    """No rivals."""
+class Steering:
+    """Ticks every minute and plans every five, as the daemon's schedule does."""
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+    def __init__(self, daemon: Daemon, tier: DryRunActuator, settings: Settings) -> None:
+        self.daemon, self.tier, self.settings = daemon, tier, settings
+        self.over = threading.Event()
+
+    def __enter__(self) -> Steering:
+        self.threads = [
+            threading.Thread(target=self._every, args=(TICK_S / 2, TICK_S, self._tick)),
+            threading.Thread(target=self._every, args=(0.0, 5 * TICK_S, self.daemon.replan)),
+        ]
+        for each in self.threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.over.set()
+        self.daemon._over.set()
+        for each in self.threads:
+            each.join()
+
+    def _tick(self) -> None:
+        ask(self.tier, self.settings, A_TICK, np.random.default_rng(2))
+        self.daemon.tick()
+
+    def _every(self, first_s: float, seconds: float, work: Callable[[], None]) -> None:
+        wait_s = first_s
+        while not self.over.wait(wait_s):
+            begin_s = time.monotonic()
+            work()
+            wait_s = max(seconds - (time.monotonic() - begin_s), 0.0)
 
 
-def no_table(*_: object) -> Any:
-    raise AssertionError("nothing is sized here")
-
-
-def measure(url: str, clients: int) -> None:
+def measure(url: str, clients: int, steering: Steering) -> None:
     with httpx.Client(base_url=url, timeout=600) as http:
         for path in ("/v1/services", "/v1/services/service-0001", "/v1/money"):
-            spent = []
-            for _ in range(5):
-                begin = time.perf_counter()
-                size = len(http.get(path).content)
-                spent.append(time.perf_counter() - begin)
-            print(f"{path}: {np.median(spent):.3f} s (first {spent[0]:.3f}), {size / 1e3:.0f} kB")
-        print(
-            f"{clients} event streams: {streams(url, clients):.2f} s between two events, slowest median"
-        )
+            spent = [asked(http, path) for _ in range(5)]
+            print(f"{path}: {np.median(spent):.3f} s (first {spent[0]:.3f})", flush=True)
+        forecasts(http, "alone")
+        with steering:
+            forecasts(http, "beside ticks and plans", seconds=2 * TICK_S)
+            overview(url, "beside ticks and plans")
+            gap_s = streams(url, clients, lambda: forecasts(http, f"beside {clients} clients"))
+            print(f"{clients} event streams: {gap_s:.2f} s between two events, slowest median")
+            with Listeners(url, clients):
+                overview(url, f"beside {clients} clients")
+    overview(url, "alone")
+
+
+def asked(http: httpx.Client, path: str) -> float:
+    begin_s = time.perf_counter()
+    http.get(path).raise_for_status()
+    return time.perf_counter() - begin_s
+
+
+def forecasts(http: httpx.Client, how: str, seconds: float = 0.0) -> None:
+    names = [each["name"] for each in http.get("/v1/services").json()["services"]]
+    rng, end_s = np.random.default_rng(3), time.monotonic() + seconds
+    spent: list[float] = []
+    while len(spent) < QUERIES or time.monotonic() < end_s:
+        spent.append(asked(http, f"/v1/services/{names[rng.integers(len(names))]}/forecast"))
+        time.sleep(0.02)
+    ms = 1000 * np.array(spent)
+    print(f"forecast of a day, {how}: p50 {np.median(ms):.1f}, p95 {np.quantile(ms, 0.95):.1f},"
+          f" worst {ms.max():.0f} ms of {ms.size}", flush=True)  # fmt: skip
+
+
+def overview(url: str, how: str) -> None:
+    spent = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page()
-        begin = time.perf_counter()
-        page.goto(url + "/#overview")
-        page.wait_for_selector("#service-table tbody th a", timeout=600_000)
-        print(f"overview page: {time.perf_counter() - begin:.2f} s to the first line")
+        for _ in range(3):
+            page = browser.new_page()
+            begin_s = time.perf_counter()
+            page.goto(url + "/#overview")
+            page.wait_for_selector("#service-table tbody th a", timeout=600_000)
+            spent.append(time.perf_counter() - begin_s)
+            page.close()
         browser.close()
+    print(f"overview page, {how}: {np.median(spent):.2f} s to the first line, median of 3"
+          f" (first {spent[0]:.2f})", flush=True)  # fmt: skip
 
 
-def streams(url: str, clients: int, events: int = 6) -> float:
+class Listeners:
+    """Clients that listen until told to stop."""
+
+    def __init__(self, url: str, clients: int) -> None:
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._listen, args=(url,)) for _ in range(clients)]
+
+    def __enter__(self) -> Listeners:
+        for each in self.threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.over.set()
+        for each in self.threads:
+            each.join()
+
+    def _listen(self, url: str) -> None:
+        with httpx.stream("GET", f"{url}/v1/events", timeout=600) as stream:
+            for _ in stream.iter_bytes():
+                if self.over.is_set():
+                    return
+
+
+def streams(url: str, clients: int, meanwhile: Callable[[], None], events: int = 5) -> float:
     gaps: list[float] = []
 
     def listen() -> None:
@@ -154,11 +203,12 @@ def streams(url: str, clients: int, events: int = 6) -> float:
     threads = [threading.Thread(target=listen) for _ in range(clients)]
     for each in threads:
         each.start()
+    meanwhile()
     for each in threads:
         each.join()
     return max(gaps)
 
 
 if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[1:]]
-    main(*(given + [2000, 100][len(given) :]))
+    given = [*sys.argv[1:], *("2000", "100", "")[len(sys.argv) - 1 :]]
+    main(int(given[0]), int(given[1]), given[2])

@@ -127,13 +127,15 @@ class PulledActuator(DryRunActuator):
         try:
             state = orjson.loads(self._file.read_bytes())
             events = [event_of(each) for each in state["events"]]
-            units = {each["view"]["unit_id"]: _unit(each) for each in state["units"]}
+            units = [_unit(each) for each in state["units"]]
             tier, ordered, dropped = state["tier"], int(state["ordered"]), int(state["dropped"])
             known = set(state["known"]) & set(self._leads_s)
         except (OSError, ValueError, TypeError, KeyError):
             return
         self._tier, self._ordered, self._dropped = tier, ordered, dropped
-        self._events, self._units, self._known = events, units, known
+        self._events, self._known = events, known
+        for unit in units:
+            self._know(unit)
 
 
 def _unit(kept: dict[str, object]) -> PaperUnit:

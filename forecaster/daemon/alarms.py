@@ -11,6 +11,7 @@ from forecaster.config.alerts import AlertsSettings
 from forecaster.daemon.gate import FAILURES_BEFORE_HOLD, HOLD_AFTER_FAILURES_S
 from forecaster.daemon.live import Outcome, outcome_of
 from forecaster.daemon.notifier import Notifier
+from forecaster.daemon.observer import handed_out
 from forecaster.daemon.pilot import Pilot
 from forecaster.domain.alert import Symptom
 from forecaster.domain.lifecycle import UnitState
@@ -86,10 +87,8 @@ class Alarms:
     def on_requests(self, records: Sequence[RequestRecord]) -> None:
         """Count newly observed requests."""
         now_s = self.clock.now_s()
-        for name, window in self.windows.items():
-            own = [record for record in records if record.service == name]
-            if own:
-                window.add(own, now_s)
+        for window, own, _ in handed_out(self.windows, records, ()):
+            window.add(own, now_s)
 
     def look(self, failures: dict[str, str]) -> None:
         """See what is wrong now, then send what is due.

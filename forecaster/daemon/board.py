@@ -19,6 +19,7 @@ from forecaster.daemon.figures import Figures
 from forecaster.daemon.labels import anomalies_to_dict, labels
 from forecaster.daemon.live import LiveFigures
 from forecaster.daemon.marks import marks
+from forecaster.daemon.observer import handed_out
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.verified import accuracy_to_dict, verified
@@ -62,8 +63,8 @@ class Board:
 
     def on_requests(self, records: Sequence[RequestRecord]) -> None:
         """Count newly observed requests."""
-        for name, figures in self.live.items():
-            figures.add([record for record in records if record.service == name])
+        for figures, own, _ in handed_out(self.live, records, ()):
+            figures.add(own)
 
     def overview(self) -> dict[str, Any]:
         """Every service in a line each, and the installation."""
@@ -116,7 +117,7 @@ class Board:
         """Quantiles of the coming load at any levels."""
         pilot = self._pilot(name)
         feed = pilot.planner.feed
-        with self.daemon.turn:  # the forecaster is advanced between two reads, never under one
+        with pilot.turn:  # the forecaster is advanced between two reads, never under one
             found = feed.forecast(horizon_s, self.clock.now_s(), tuple(sorted(set(levels))))
         keys = [f"{level:g}" for level in found.levels]
         return {
@@ -299,8 +300,7 @@ class Board:
     def freeze(self, on: bool, why: str) -> dict[str, Any]:
         """Stop every order of every service, or let them go again."""
         self.store.switch(self.clock.now_s(), "", FREEZE, "on" if on else "off", why)
-        for pilot in self.daemon.pilots.values():
-            self.daemon.tick_one(pilot)
+        self.daemon.tick()
         return {"frozen": on}
 
     def answer(self, name: str, order_id: str, approved: bool, why: str) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class Board:
             When another order waits, or none.
         """
         pilot = self._pilot(name)
-        with self.daemon.turn:
+        with pilot.turn:
             found = pilot.gate.approve(order_id) if approved else pilot.gate.decline(order_id)
         said = f"{'approved' if approved else 'declined'} {order_id}"
         self.store.switch(self.clock.now_s(), name, ORDER, said, why)

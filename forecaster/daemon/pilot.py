@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -80,6 +81,8 @@ class Pilot:
 
     Attributes
     ----------
+    turn : Lock
+        Held while the pilot changes: who reads its forecaster takes it.
     records : list of RequestRecord
         Ended requests that were observed and not yet learnt from.
     observed_s : float
@@ -108,6 +111,7 @@ class Pilot:
             learnt=spool.last_learnt(service.name),
         )  # fmt: skip
         self.gate = Gate(service)
+        self.turn = threading.Lock()
         self.starts: list[UnitEvent] = []
         self.records: list[RequestRecord] = []
         self.observed_s = math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,8 +14,10 @@ from forecaster.config.settings import Settings
 from forecaster.daemon import changes, schedule
 from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.bookkeeper import Bookkeeper
+from forecaster.daemon.failures import Failures
 from forecaster.daemon.jobs import Jobs
 from forecaster.daemon.observer import Observer, handed_out
+from forecaster.daemon.patience import Patience
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.succession import catch_up, recall
@@ -24,9 +27,7 @@ from forecaster.domain.errors import (
     ActuatorError,
     DataError,
     FencedError,
-    PendingError,
     StoreError,
-    TidegateError,
 )
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import RequestRecord
@@ -44,8 +45,8 @@ STOP_S = 5.0
 """A job that hangs keeps the turn: the stop goes on without it after this."""
 TAKE_OVER = "take over"
 LIMITS_S = {
-    TAKE_OVER: 900.0,
-    "lead": 30.0, "tick": 600.0, "replan": 900.0, "retrain": 12 * 3600.0, "books": 3600.0,
+    TAKE_OVER: 1800.0,
+    "lead": 30.0, "tick": 600.0, "replan": 1800.0, "retrain": 12 * 3600.0, "books": 3600.0,
     "alarms": 900.0, "housekeeping": 3600.0,
 }  # fmt: skip
 """A run that takes longer, real seconds, is dead: the watchdog stops the process aloud."""
@@ -68,7 +69,7 @@ class Daemon:
     Attributes
     ----------
     turn : Lock
-        Held while the pilots change: who reads a forecaster takes it.
+        Held by a tick, and while the world is observed; each pilot has one of its own beside it.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class Daemon:
         self.observer, self.bookkeeper, self.alarms = observer, bookkeeper, alarms
         self.on_requests = on_requests
         self.ticks = 0
-        self.failures: dict[str, str] = {}
+        self.failures = Failures()
+        self.patience = Patience()
         self.turn = threading.Lock()
         self.trainer = BackgroundTrainer()
         self.leadership = leadership
         self.jobs = Jobs(on_dead)
         self._took_over: int | None = None
+        self._over = threading.Event()
 
     def start(self) -> None:
         """Plan once, then let the schedule run."""
@@ -110,6 +113,8 @@ class Daemon:
             self.jobs.add(name, works[name], trigger, LIMITS_S[name])
         self.jobs.start()  # the leader beats, however long the first plans take
         self.tick()
+        if self.patience.waiting:
+            self.jobs.once(TAKE_OVER, self.replan, LIMITS_S[TAKE_OVER])
 
     def _triggers(self) -> dict[str, BaseTrigger]:
         """When each job runs."""
@@ -128,8 +133,11 @@ class Daemon:
         """Stop ordering; the job under way ends first, but for a training, which is given up."""
         self.trainer.stop()
         self.jobs.stop()
-        if self.turn.acquire(timeout=STOP_S):
-            self.turn.release()
+        self._over.set()
+        until_s = time.monotonic() + STOP_S
+        for turn in (self.turn, *(pilot.turn for pilot in self.pilots.values())):
+            if turn.acquire(timeout=max(until_s - time.monotonic(), 0.0)):
+                turn.release()
         self.leadership.close()
 
     @property
@@ -175,7 +183,8 @@ class Daemon:
         with self.turn:
             self.settings = settings
             for each in settings.service:
-                self.pilots[each.name].reconfigure(each.service(), settings)
+                with self.pilots[each.name].turn:
+                    self.pilots[each.name].reconfigure(each.service(), settings)
             self.alarms.configure(settings.alerts)
         for name, trigger in self._triggers().items():
             self.jobs.retime(name, trigger)
@@ -202,18 +211,21 @@ class Daemon:
             self._succeed()
             self._observe()
             self._read_switches()
-            for pilot in self.pilots.values():
-                self._guarded("watch", pilot, partial(self._watch, pilot))
-                self._guarded("tick", pilot, pilot.tick)
-                self._remind(pilot)
+            for name in self.patience.begin(self.pilots):
+                pilot = self.pilots[name]
+                with pilot.turn:
+                    self.failures.guard("watch", pilot, partial(self._watch, pilot))
+                    self.failures.guard("tick", pilot, pilot.tick)
+                    self.failures.remind(pilot)
             self.ticks += 1
 
     def tick_one(self, pilot: Pilot) -> None:
         """Decide for one service, now: somebody said something."""
         with self.turn:
             self._read_switches()
-            if self.leads:
-                self._guarded("tick", pilot, pilot.tick)
+            with pilot.turn:
+                if self.leads:
+                    self.failures.guard("tick", pilot, pilot.tick)
 
     def _observe(self) -> None:
         """Copy what the tier logged; each pilot is handed its own."""
@@ -246,7 +258,7 @@ class Daemon:
         """Look at the world for the API, and order nothing."""
         self._read_switches()
         for pilot in self.pilots.values():
-            self._guarded("watch", pilot, partial(pilot.stand_by, self.leadership.leader))
+            self.failures.guard("watch", pilot, partial(pilot.stand_by, self.leadership.leader))
         self.ticks += 1
 
     def _read_switches(self) -> None:
@@ -260,33 +272,39 @@ class Daemon:
             pilot.gate.switch(found.get((name, "mode")), frozen)
 
     def _watch(self, pilot: Pilot) -> None:
-        """The guard: what the band does not allow for is planned for at once."""
+        """The guard: what the band does not allow for is planned for at once, while there is time."""
         nowcast_erl = pilot.watch()
-        if nowcast_erl is not None or pilot.state.table is None:
-            self._guarded("replan", pilot, partial(pilot.replan, nowcast_erl))
+        wanted = nowcast_erl is not None or pilot.state.table is None
+        if wanted and self.patience.allows(pilot.service.name):
+            began_s = time.monotonic()
+            self.failures.guard("replan", pilot, partial(pilot.replan, nowcast_erl))
+            self.patience.spend(began_s)
 
     def replan(self) -> None:
         """Observe, then make a new tide table for every service; the old one holds where that fails."""
         with self.turn:
             if not self.leads:
                 return
+            self._succeed()
             self._observe()
         for pilot in self.pilots.values():
             self.replan_one(pilot)
+            if self._over.is_set():
+                return
         self._catch_up()
 
     def replan_one(self, pilot: Pilot) -> None:
         """Make a new tide table for one service, now; whoever leads does."""
-        with self.turn:
+        with pilot.turn:
             if self.leads:
-                self._guarded("replan", pilot, pilot.replan)
+                self.failures.guard("replan", pilot, pilot.replan)
 
     def retrain(self) -> None:
         """Choose the champions again."""
         if not self.leads:
             return
         for pilot in self.pilots.values():
-            self._guarded("retrain", pilot, partial(self._retrain, pilot))
+            self.failures.guard("retrain", pilot, partial(self._retrain, pilot))
 
     def _retrain(self, pilot: Pilot) -> None:
         report = retrain_service(
@@ -300,7 +318,7 @@ class Daemon:
         """Write down what units cost from now on."""
         for pilot in self.pilots.values():
             now_s = self.clock.now_s()
-            self._guarded("books", pilot, partial(self.bookkeeper.open, pilot, now_s))
+            self.failures.guard("books", pilot, partial(self.bookkeeper.open, pilot, now_s))
 
     def close_books(self) -> None:
         """Write down what was kept of the SLO, and what rivals would have held."""
@@ -308,7 +326,7 @@ class Daemon:
             return
         for pilot in self.pilots.values():
             now_s = self.clock.now_s()
-            self._guarded("books", pilot, partial(self.bookkeeper.close, pilot, now_s))
+            self.failures.guard("books", pilot, partial(self.bookkeeper.close, pilot, now_s))
 
     def look_for_alarms(self) -> None:
         """See what somebody should know, and say it."""
@@ -334,26 +352,3 @@ class Daemon:
             catch_up(self.spool, self.store)
         except StoreError as error:
             log.warning("the journal waits: %s", error)
-
-    def _remind(self, pilot: Pilot) -> None:
-        """A plan that cannot be made again stays in the note of every tick."""
-        why = self.failures.get(f"replan {pilot.service.name}", "")
-        if why:
-            pilot.state.note = "; ".join(filter(None, (pilot.state.note, f"no new plan: {why}")))
-
-    def _guarded(self, job: str, pilot: Pilot, work: Callable[[], object]) -> None:
-        """Run one job of one service; its failure is said once and holds only that service."""
-        key = f"{job} {pilot.service.name}"
-        try:
-            work()
-        except TidegateError as error:
-            if self.failures.get(key) != str(error):
-                level = logging.INFO if isinstance(error, PendingError) else logging.WARNING
-                log.log(level, "%s: %s", key, error)
-            self.failures[key] = str(error)
-            pilot.state.note = str(error)
-        except Exception as error:  # a defect in one service's job: the others go on
-            log.exception("%s", key)
-            self.failures[key] = pilot.state.note = f"defect: {error!r}"
-        else:
-            self.failures.pop(key, None)
