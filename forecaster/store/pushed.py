@@ -107,7 +107,10 @@ class Pushed:
 def _by_key(streams: Sequence[Stream]) -> dict[bytes, Stream]:
     """One stream a series."""
     found: dict[bytes, Stream] = {}
-    for each in filter(lambda stream: stream.points, streams):
+    for stream in filter(lambda stream: stream.points, streams):
+        # PostgreSQL's texts hold no NUL
+        labels = {k.replace("\0", ""): v.replace("\0", "") for k, v in stream.labels.items()}
+        each = replace(stream, labels=labels)
         key = _key(each)
         had = found.get(key)
         found[key] = replace(each, points=had.points + each.points) if had else each
@@ -149,7 +152,7 @@ def _increments(
         points: list[Point] = []
         for point in sorted(by_key[key].points):
             if until_s is None or point.at_s > until_s:
-                if math.isfinite(point.began_s):
+                if _lately(point):
                     points.append(Point(_floor(point.began_s), total))
                 total, until_s = total + point.value, point.at_s
                 points.append(Point(point.at_s, total))
@@ -169,9 +172,14 @@ def _minutes(stream: Stream, grown: list[Point] | None, new: bool) -> dict[int, 
     points = list(stream.points) if grown is None else grown
     if new and grown is None:
         first = min(points)
-        if math.isfinite(first.began_s) and first.at_s - first.began_s <= BEGAN_MOST_S:
+        if _lately(first):
             points.append(Point(_floor(first.began_s), 0.0))
     return newest_of_minutes(points)
+
+
+def _lately(point: Point) -> bool:
+    """Whether it says since when it counts, and that is near."""
+    return 0 <= point.at_s - point.began_s <= BEGAN_MOST_S
 
 
 def _floor(at_s: float) -> float:

@@ -205,6 +205,17 @@ def test_what_a_query_read_before_stays_and_a_log_is_not_counted_again(store: St
         reader.read(T0_S + 600.0)
 
 
+def test_nonsense_of_a_sender_is_no_harm(store: Store) -> None:
+    points = (Point(T0_S + 15.0, 5.0, 1e-9), Point(T0_S + 75.0, 6.0, T0_S + 900.0))
+    for delta in (False, True):
+        labels = LABELS | {"x": "a\0b", "delta": str(delta)}
+        store.pushed.put("chat", [Stream(NAME, labels, points, delta)])
+    due = store.pushed.take("chat")
+    assert due is not None
+    assert (due.from_s, due.since_s) == (T0_S + 60, T0_S + 60), "no past that nobody knows of"
+    assert {each.labels["x"] for each in store.pushed.kept("chat", NAME, 0, 4e9)} == {"ab"}
+
+
 def test_the_daemon_counts_what_comes_while_it_leads(store: Store) -> None:
     end_s = time.time() // 60 * 60
     points = tuple(Point(end_s - 240 + 15 * i, float(i)) for i in range(13))
