@@ -29,6 +29,8 @@ class Client:
         Its address, as `tidegate run` prints it.
     token : str
         Bearer token; empty where none is asked for.
+    user : str
+        Who asks, for the audit log; nobody checks it.
 
     Examples
     --------
@@ -36,8 +38,10 @@ class Client:
     ...     tidegate.pin("chat", 6, seconds=7200, why="release night")
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", user: str = "") -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if user:
+            headers["X-Tidegate-User"] = user
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S)
 
     def close(self) -> None:

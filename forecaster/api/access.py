@@ -19,6 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from forecaster.api.problems import problem
 
 TOKEN_COOKIE = "tidegate_token"
+USER_HEADER = "x-tidegate-user"
+"""Whom a client says it works for; nobody checks it."""
+USER_MOST = 80
 OPEN = re.compile(r"^/$|^/healthz$|^/readyz$|^/static/")
 """The empty page holds no secret; its reads carry the token that the user types, as a cookie."""
 AUDIT = ("/v1/audit", "/v1/activity")
@@ -136,7 +139,14 @@ class Gatekeeper:
             says = f"the role {role.name.lower()} may not do this, {wanted.name.lower()} may"
             await problem(403, "Role", says, "use another token")(scope, receive, send)
         else:
+            scope.setdefault("state", {})["who"] = self._who(role, Headers(scope=scope))
             await self.app(scope, receive, send)
+
+    def _who(self, role: Role, headers: Headers) -> str:
+        """For the audit log: the role of the token, and the user that the client names."""
+        known = f"{role.name.lower()} token" if self.access.digests else "no token"
+        user = "".join(each for each in headers.get(USER_HEADER, "") if each.isprintable())
+        return f"{known}, {user[:USER_MOST]}" if user else known
 
 
 def given_token(headers: Headers) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from forecaster.domain.word import Word
+
 
 class Desk(Protocol):
     """Money, units' lives and the SLO over any range; times in epoch seconds."""
@@ -96,7 +98,7 @@ class Backend(Protocol):
         """Load and units on one time axis."""
         ...
 
-    def pin(self, name: str, units: int, seconds: float, why: str) -> dict[str, Any]:
+    def pin(self, name: str, units: int, seconds: float, word: Word) -> dict[str, Any]:
         """Hold `units` for `seconds` from now on; the pin in force.
 
         Raises
@@ -106,19 +108,19 @@ class Backend(Protocol):
         """
         ...
 
-    def unpin(self, name: str) -> dict[str, Any]:
+    def unpin(self, name: str, word: Word) -> dict[str, Any]:
         """Let the plan decide again."""
         ...
 
-    def set_mode(self, name: str, mode: str, why: str) -> dict[str, Any]:
+    def set_mode(self, name: str, mode: str, word: Word) -> dict[str, Any]:
         """Climb or descend the trust ladder."""
         ...
 
-    def freeze(self, on: bool, why: str) -> dict[str, Any]:
+    def freeze(self, on: bool, word: Word) -> dict[str, Any]:
         """Stop every order of every service, or let them go again."""
         ...
 
-    def answer(self, name: str, order_id: str, approved: bool, why: str) -> dict[str, Any]:
+    def answer(self, name: str, order_id: str, approved: bool, word: Word) -> dict[str, Any]:
         """Say yes or no to the order that waits.
 
         Raises

@@ -6,13 +6,14 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from forecaster.api.backend import Backend
 from forecaster.api.money import LAST_ID
 from forecaster.domain.service import Mode
+from forecaster.domain.word import Word
 
 LONGEST_PIN_S = 30 * 86_400.0
 
@@ -70,35 +71,43 @@ def order_routes(app: FastAPI, backend: Backend) -> None:
     """Add the routes."""
 
     @app.put("/v1/services/{service}/pin", tags=["orders"], response_class=Response)
-    async def pin(service: str, wish: PinWish) -> Response:
+    async def pin(request: Request, service: str, wish: PinWish) -> Response:
         """Hold a number of units from now on, until the pin ends or is taken away."""
         return _answer(
-            await run_in_threadpool(backend.pin, service, wish.units, wish.seconds, wish.why)
+            await run_in_threadpool(
+                backend.pin, service, wish.units, wish.seconds, _word(request, wish.why)
+            )
         )
 
     @app.delete("/v1/services/{service}/pin", tags=["orders"], response_class=Response)
-    async def unpin(service: str) -> Response:
+    async def unpin(request: Request, service: str) -> Response:
         """Take the pin away: the plan decides again."""
-        return _answer(await run_in_threadpool(backend.unpin, service))
+        return _answer(await run_in_threadpool(backend.unpin, service, _word(request)))
 
     @app.put("/v1/services/{service}/mode", tags=["orders"], response_class=Response)
-    async def mode(service: str, wish: ModeWish) -> Response:
+    async def mode(request: Request, service: str, wish: ModeWish) -> Response:
         """Observe, approve or act, from the next decision on; kept over restarts."""
         return _answer(
-            await run_in_threadpool(backend.set_mode, service, wish.mode.value, wish.why)
+            await run_in_threadpool(
+                backend.set_mode, service, wish.mode.value, _word(request, wish.why)
+            )
         )
 
     @app.post("/v1/services/{service}/answer", tags=["orders"], response_class=Response)
-    async def answer(service: str, wish: AnswerWish) -> Response:
+    async def answer(request: Request, service: str, wish: AnswerWish) -> Response:
         """Approve or decline the order that waits; what is approved is carried out at once."""
         return _answer(
-            await run_in_threadpool(backend.answer, service, wish.order_id, wish.approved, wish.why)
+            await run_in_threadpool(
+                backend.answer, service, wish.order_id, wish.approved, _word(request, wish.why)
+            )
         )
 
     @app.put("/v1/freeze", tags=["orders"], response_class=Response)
-    async def freeze(wish: FreezeWish) -> Response:
+    async def freeze(request: Request, wish: FreezeWish) -> Response:
         """Stop every order of every service, or let them go again; units that run go on serving."""
-        return _answer(await run_in_threadpool(backend.freeze, wish.frozen, wish.why))
+        return _answer(
+            await run_in_threadpool(backend.freeze, wish.frozen, _word(request, wish.why))
+        )
 
     @app.get("/v1/audit", tags=["orders"], response_class=Response)
     async def audit(
@@ -122,3 +131,8 @@ def order_routes(app: FastAPI, backend: Backend) -> None:
 
 def _answer(content: dict[str, Any]) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _word(request: Request, why: str = "") -> Word:
+    """Why, and whose request it is, as the gatekeeper saw it."""
+    return Word(why, request.state.who)

@@ -11,11 +11,14 @@ import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, iso, make_table
+from forecaster.cli.whoami import user
 from forecaster.config import load_settings
 from forecaster.daemon.labels import labels
 from forecaster.domain.anomaly import Anomaly, AnomalyKind, Judgement
 from forecaster.domain.errors import DataError, SettingError
+from forecaster.domain.word import Word
 from forecaster.store import Store
+from forecaster.store.switches import DEMAND
 from forecaster.wiring.questions import profile_of, service_named
 from forecaster.wiring.stores import open_store
 
@@ -103,6 +106,8 @@ def _judge(
         if at[-1].kind is AnomalyKind.GAP:
             raise DataError("a gap cannot be kept: nothing was measured", "ingest its log")
     store.learning.judge(name, time.time(), Judgement(start_s, end_s, keep, why))
+    said = f"{'keep' if keep else 'drop'} {iso(start_s)} to {iso(end_s)}"
+    store.switch(time.time(), name, DEMAND, said, Word(why, user()))
 
 
 def moment(key: str, text: str) -> float:

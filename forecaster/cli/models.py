@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
 from forecaster.cli.output import emit, iso, make_table
+from forecaster.cli.whoami import user
 from forecaster.config import load_settings
 from forecaster.daemon.versions import version_to_dict
+from forecaster.domain.word import Word
 from forecaster.store import ModelRow
+from forecaster.store.switches import MODEL
 from forecaster.wiring.stores import open_store
 
 
@@ -46,6 +50,8 @@ def rollback_command(
     """
     with open_store(load_settings(config)) as store:
         before, now = store.learning.roll_back(service, to)
+        said = f"version {now} instead of {before}"
+        store.switch(time.time(), service, MODEL, said, Word(by=user()))
     said = f"{service}: version {now} serves, version {before} is kept"
     emit({"service": service, "from": before, "to": now}, form, said)
 

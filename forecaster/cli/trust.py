@@ -97,10 +97,14 @@ def audit_command(
     """
     found = ask(load_settings(config), url, f"/v1/audit?limit={limit}")
     rows = [
-        (iso(row["made_s"]), row["service"] or "all", row["name"], row["value"], row["why"] or "-")
+        (
+            iso(row["made_s"]), row["service"] or "all", row["name"], row["value"],
+            row["by"] or "-", row["why"] or "-",
+        )
         for row in found["changes"]
-    ]
-    emit(found, form, make_table("changes by hand", ("when", "service", "what", "to", "why"), rows))
+    ]  # fmt: skip
+    names = ("when", "service", "what", "to", "by", "why")
+    emit(found, form, make_table("changes by hand", names, rows))
 
 
 def ask_freeze(on: bool, why: str, url: str | None, config: Any, form: Format) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
 from forecaster.cli.output import emit, iso, make_table
+from forecaster.cli.whoami import user
 from forecaster.config import Settings, load_settings
 from forecaster.domain.errors import ActuatorUnavailableError, DataError
 
@@ -76,7 +77,9 @@ def ask(
     """
     scheme = "https" if settings.api.tls_cert else "http"
     base = url or f"{scheme}://{settings.api.host}:{settings.api.port}"
-    headers = {"Authorization": f"Bearer {settings.api.token}"} if settings.api.token else {}
+    headers = {"X-Tidegate-User": user()}
+    if settings.api.token:
+        headers["Authorization"] = f"Bearer {settings.api.token}"
     try:
         answer = httpx.request(method, base + path, headers=headers, json=body, timeout=10.0)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

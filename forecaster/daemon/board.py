@@ -29,6 +29,7 @@ from forecaster.domain.plan import SlotPlan, TideTable
 from forecaster.domain.ports import Clock
 from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord
+from forecaster.domain.word import NOTHING_SAID, Word
 from forecaster.planning.because import because
 from forecaster.planning.journal import decision_to_dict, fleet_to_dict, table_to_dict
 from forecaster.planning.ledger import counts_at
@@ -268,7 +269,9 @@ class Board:
         events = self.store.books.life_events(name, begin_s, now_s)
         return {"start_s": begin_s, "step_s": step_s, **counts_at(events, times)}
 
-    def pin(self, name: str, units: int, seconds: float, why: str) -> dict[str, Any]:
+    def pin(
+        self, name: str, units: int, seconds: float, word: Word = NOTHING_SAID
+    ) -> dict[str, Any]:
         """Hold `units` for `seconds` from now on, whatever the plan says.
 
         Raises
@@ -284,26 +287,28 @@ class Board:
                 "units", units, f"{limits.min_units} to {limits.max_units} units{steps}",
                 "change the service's limits, or pin inside them",
             )  # fmt: skip
-        return self._pinned(pilot, Pin(units, now_s, now_s + seconds, why))
+        return self._pinned(pilot, Pin(units, now_s, now_s + seconds, word.why), word)
 
-    def unpin(self, name: str) -> dict[str, Any]:
+    def unpin(self, name: str, word: Word = NOTHING_SAID) -> dict[str, Any]:
         """Let the plan decide again."""
-        return self._pinned(self._pilot(name), None)
+        return self._pinned(self._pilot(name), None, word)
 
-    def set_mode(self, name: str, mode: str, why: str) -> dict[str, Any]:
+    def set_mode(self, name: str, mode: str, word: Word = NOTHING_SAID) -> dict[str, Any]:
         """Climb or descend the trust ladder, from the next decision on."""
         pilot = self._pilot(name)
-        self.store.switch(self.clock.now_s(), name, MODE, mode, why)
+        self.store.switch(self.clock.now_s(), name, MODE, mode, word)
         self.daemon.tick_one(pilot)
         return {"service": name, "mode": pilot.gate.mode.value}
 
-    def freeze(self, on: bool, why: str) -> dict[str, Any]:
+    def freeze(self, on: bool, word: Word = NOTHING_SAID) -> dict[str, Any]:
         """Stop every order of every service, or let them go again."""
-        self.store.switch(self.clock.now_s(), "", FREEZE, "on" if on else "off", why)
+        self.store.switch(self.clock.now_s(), "", FREEZE, "on" if on else "off", word)
         self.daemon.tick()
         return {"frozen": on}
 
-    def answer(self, name: str, order_id: str, approved: bool, why: str) -> dict[str, Any]:
+    def answer(
+        self, name: str, order_id: str, approved: bool, word: Word = NOTHING_SAID
+    ) -> dict[str, Any]:
         """Say yes or no to the order that waits; yes is carried out at once.
 
         Raises
@@ -313,9 +318,10 @@ class Board:
         """
         pilot = self._pilot(name)
         with pilot.turn:
-            found = pilot.gate.approve(order_id) if approved else pilot.gate.decline(order_id)
+            gate = pilot.gate
+            found = gate.approve(order_id, word.by) if approved else gate.decline(order_id)
         said = f"{'approved' if approved else 'declined'} {order_id}"
-        self.store.switch(self.clock.now_s(), name, ORDER, said, why)
+        self.store.switch(self.clock.now_s(), name, ORDER, said, word)
         self.daemon.tick_one(pilot)
         return {
             "service": name, "order_id": order_id, "approved": approved,
@@ -328,17 +334,17 @@ class Board:
         following = rows[-1]["switch_id"] if len(rows) == limit else None
         return {"changes": rows, "before_id": following}
 
-    def _pinned(self, pilot: Pilot, pin: Pin | None) -> dict[str, Any]:
+    def _pinned(self, pilot: Pilot, pin: Pin | None, word: Word) -> dict[str, Any]:
         """Write it down, then plan with it at once."""
         name = pilot.service.name
         now_s = self.clock.now_s()
         if pin is None:
             self.store.take_pin(name, now_s)
-            self.store.switch(now_s, name, PIN, "off")
+            self.store.switch(now_s, name, PIN, "off", word)
         else:
             self.store.set_pin(name, pin)
             span = f"{pin.units} for {pin.until_s - pin.from_s:.0f} s"
-            self.store.switch(now_s, name, PIN, span, pin.why)
+            self.store.switch(now_s, name, PIN, span, word)
         self.daemon.replan_one(pilot)
         return {"service": name, "pin": None if pin is None else asdict(pin)}
 

@@ -51,6 +51,8 @@ class Gate:
         self.frozen = False
         self.waiting: Waiting | None = None
         self._approved = ""
+        self._answered_by = ""
+        self.approved_by = ""
 
     def switch(self, mode: str | None, frozen: bool) -> None:
         """Take over what an operator switched; None leaves the configured mode."""
@@ -58,7 +60,8 @@ class Gate:
         self.frozen = frozen
 
     def permit(self, decision: Decision, fleet: Fleet, now_s: float) -> tuple[bool, str]:
-        """Whether the order may go out now, and why not."""
+        """Whether the order may go out now, and why not; `approved_by` says on whose word, if on any."""
+        self.approved_by = ""
         if decision.verb is Verb.HOLD:
             self.waiting = None
             return False, "frozen: nothing is ordered" if self.frozen else ""
@@ -75,7 +78,7 @@ class Gate:
             return True, ""
         return self._approval(decision, now_s)
 
-    def approve(self, order_id: str) -> Waiting:
+    def approve(self, order_id: str, by: str = "") -> Waiting:
         """Let the waiting order pass at the next tick.
 
         Raises
@@ -84,7 +87,7 @@ class Gate:
             When another order waits, or none.
         """
         found = self._named(order_id)
-        self._approved = order_id
+        self._approved, self._answered_by = order_id, by
         return found
 
     def decline(self, order_id: str) -> Waiting:
@@ -112,7 +115,7 @@ class Gate:
             before = Waiting(order_id, decision, now_s)
         self.waiting = Waiting(before.order_id, decision, before.since_s, before.declined)
         if self._approved == before.order_id:
-            self.waiting = None
+            self.waiting, self.approved_by = None, self._answered_by
             return True, ""
         if before.declined:
             return False, f"declined: {decision.verb.value} {decision.units}"

@@ -117,6 +117,7 @@ class Pilot:
         self.observed_s = math.inf
         self.ticked_s: float | None = None
         self.fence: int | None = None
+        self.holder = ""
         self.shadow: int | None = None
         self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
@@ -327,8 +328,12 @@ class Pilot:
     def _journal(
         self, at_s: float, inputs: dict[str, Any], output: dict[str, Any], ordered: bool
     ) -> None:
+        by = (self.gate.approved_by or self.holder) if ordered else ""
+        entry: dict[str, Any] = {
+            "service": self.service.name, "at_s": at_s, "inputs": inputs, "output": output,
+            "ordered": ordered, "by": by,
+        }  # fmt: skip
         try:
-            self.store.append_decision(self.service.name, at_s, inputs, output, ordered, self.fence)
+            self.store.append_decision(**entry, fence=self.fence)
         except StoreError:
-            entry = {"service": self.service.name, "at_s": at_s, "inputs": inputs}
-            self.spool.push({**entry, "output": output, "ordered": ordered})
+            self.spool.push(entry)

@@ -152,7 +152,7 @@ class Daemon:
         if number == before:
             return
         for pilot in self.pilots.values():
-            pilot.fence = number
+            pilot.fence, pilot.holder = number, f"daemon {self.leadership.holder}"
         if number is None:
             log.warning("stands by: %s leads", self.leadership.leader)
             return

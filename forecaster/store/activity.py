@@ -39,6 +39,8 @@ class Happening:
         Empty for the whole installation.
     resolved_s : float or None
         When an alert was over, epoch seconds; None while it lasts, and for everything else.
+    by : str
+        Who made the change or the order; empty for an alert.
     """
 
     deed: Deed
@@ -48,6 +50,7 @@ class Happening:
     what: str
     why: str
     resolved_s: float | None
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

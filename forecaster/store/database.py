@@ -11,6 +11,7 @@ from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.profile import Profile
 from forecaster.domain.service import Pin
 from forecaster.domain.units import RequestRecord, UnitEvent
+from forecaster.domain.word import Word
 from forecaster.store import (
     foretold,
     journal,
@@ -298,10 +299,10 @@ class Store:
 
     # Switches
 
-    def switch(self, made_s: float, service: str, name: str, value: str, why: str = "") -> None:
+    def switch(self, made_s: float, service: str, name: str, value: str, word: Word) -> None:
         """Write down what an operator switched; an empty service is the whole installation."""
         with self._pool.transaction() as connection:
-            switches.add_switch(connection, made_s, service, name, value, why)
+            switches.add_switch(connection, made_s, service, name, value, word)
 
     def switched(self) -> dict[tuple[str, str], str]:
         """Modes and freeze in force, as far as they were ever switched: (service, name) → value."""
@@ -323,14 +324,14 @@ class Store:
         output: Mapping[str, Any],
         ordered: bool,
         fence: int | None = None,
+        by: str = "",
     ) -> int:
         """Append to the journal and return the entry's number. NaN is stored as null.
 
-        With the number of a leadership as `fence` the entry is appended only while that one leads;
-        `FencedError` says that another one does.
+        With a leadership's number as `fence` only while that one leads; else `FencedError`.
         """
         number = self._service_ids({service})[service]
-        entry = {"inputs": inputs, "output": output, "ordered": ordered}
+        entry = {"inputs": inputs, "output": output, "ordered": ordered, "by": by}
         with self._pool.transaction() as connection:
             return journal.append_decision(connection, number, at_s, entry, fence)
 

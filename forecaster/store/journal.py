@@ -21,7 +21,7 @@ _NEWEST = (1 << 63) - 1
 def append_decision(
     connection: Connection, number: int, at_s: float, entry: Mapping[str, Any], fence: int | None
 ) -> int:
-    """Append one decision with its ``inputs``, ``output`` and whether it was ``ordered``.
+    """Append one decision with its ``inputs``, ``output``, whether it was ``ordered``, and ``by`` whom.
 
     Raises
     ------
@@ -42,6 +42,7 @@ def append_decision(
             "inputs": orjson.dumps(entry["inputs"], option=JSON_OPTIONS).decode(),
             "output": orjson.dumps(entry["output"], option=JSON_OPTIONS).decode(),
             "ordered": entry["ordered"],
+            "by": entry["by"],
         },
     ).fetchone()
     assert added is not None

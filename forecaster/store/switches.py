@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forecaster.domain.word import Word
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
 
 _SQL = queries("switch")
 NEWEST = (1 << 63) - 1
-MODE, FREEZE, PIN, ORDER = "mode", "freeze", "pin", "order"
+MODE, FREEZE, PIN, ORDER, MODEL, DEMAND = "mode", "freeze", "pin", "order", "model", "demand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Switch:
     service : str
         Empty for the whole installation.
     name : str
-        mode, freeze, pin or order.
+        mode, freeze, pin, order, model or demand.
+    by : str
+        Who made it; empty before this was written down.
     """
 
     switch_id: int
@@ -30,14 +33,15 @@ class Switch:
     name: str
     value: str
     why: str
+    by: str
 
 
 def add_switch(
-    connection: Connection, made_s: float, service: str, name: str, value: str, why: str
+    connection: Connection, made_s: float, service: str, name: str, value: str, word: Word
 ) -> None:
     """Write one change down."""
-    row = {"made_s": made_s, "service": service, "name": name, "value": value, "why": why}
-    connection.execute(_SQL["add"], row)
+    row = {"made_s": made_s, "service": service, "name": name, "value": value}
+    connection.execute(_SQL["add"], row | {"why": word.why, "by": word.by})
 
 
 def switched(connection: Connection) -> dict[tuple[str, str], str]:

@@ -20,6 +20,7 @@ from forecaster.config.settings import ApiSettings
 from forecaster.domain.alert import Kind, Symptom
 from forecaster.domain.errors import SettingError
 from forecaster.domain.units import RequestRecord
+from forecaster.domain.word import Word
 from forecaster.store import EmbeddedServer, Store
 from forecaster.wiring.running import serve_api
 from tests.integration.daemon_world import CHAT, World, learn, world
@@ -165,8 +166,8 @@ def test_decisions_are_read_page_by_page(api: httpx.Client, noon: World) -> None
 
 
 def test_activity_is_one_list_of_alerts_changes_and_orders(api: httpx.Client, noon: World) -> None:
-    noon.board.freeze(True, "incident")
-    noon.board.freeze(False, "over")
+    noon.board.freeze(True, Word("incident"))
+    noon.board.freeze(False, Word("over"))
     noon.board.unpin(CHAT)
     symptom = Symptom(Kind.STALE_DATA, CHAT, "the log is silent")
     noon.store.alerts.see([symptom], noon.clock.now, [], lambda urgent: 0.0, 60.0)

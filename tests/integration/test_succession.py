@@ -9,6 +9,7 @@ import pytest
 
 from forecaster.daemon.service import TAKE_OVER
 from forecaster.domain.errors import FencedError
+from forecaster.domain.word import Word
 from forecaster.store import Store
 from forecaster.store.leadership import LEASE_S
 from tests.integration.daemon_world import CHAT, World, learn, world
@@ -71,7 +72,7 @@ def test_a_late_leader_writes_no_plan(pair: tuple[World, World]) -> None:
 def test_a_standby_keeps_a_pin_for_the_leader_and_plans_nothing(pair: tuple[World, World]) -> None:
     first, second = pair
     plan_id = first.store.activity.plans_in_force()[CHAT].plan_id
-    second.board.pin(CHAT, 5, 600.0, "a fair")
+    second.board.pin(CHAT, 5, 600.0, Word("a fair"))
     assert first.store.activity.plans_in_force()[CHAT].plan_id == plan_id
     first.daemon.replan()
     assert first.pilot.state.table is not None

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from forecaster.config.settings import ApiSettings
+from forecaster.domain.word import Word
 from forecaster.store import Store
 from forecaster.wiring.running import serve_api
 from tests.integration.daemon_world import CHAT, World, learn, world
@@ -64,7 +65,7 @@ def test_modes_and_the_freeze_survive_a_restart(api: httpx.Client, shadow: World
     assert shadow.supply == 0
     assert shadow.note.startswith("frozen")
     assert shadow.board.service(CHAT)["mode"] == "act"
-    shadow.board.freeze(False, "over")
+    shadow.board.freeze(False, Word("over"))
     assert shadow.supply > 0
     page = shadow.board.audit(2, None)
     assert [row["name"] for row in page["changes"]] == ["freeze", "mode"]

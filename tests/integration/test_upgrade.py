@@ -99,6 +99,7 @@ def test_every_earlier_schema_comes_up_to_date_with_its_data(
             assert (pin.units, pin.why) == (3, "before")
         if number >= 5:
             assert store.switched() == {("", "freeze"): "on"}
+            assert [(row.value, row.by) for row in store.switches()] == [("on", "")]
         if number >= 6:
             assert store.books.tariffs("chat")[0].price_per_hour == 2.5
 

@@ -17,7 +17,7 @@ function offerServices() {
 
 function entryLine(e) {
   const state = e.kind !== "alert" ? "" : " · " + (missing(e.resolved_s) ? say("lasts") : say("over at {time}", { time: minute(e.resolved_s) }));
-  return [minute(e.at_s), element("span", say(e.kind), { class: "kind " + e.kind }), e.service || say("all"), e.what + state, element("span", e.why || "–", { class: "reason" })];
+  return [minute(e.at_s), element("span", say(e.kind), { class: "kind " + e.kind }), e.service || say("all"), e.what + state, e.by || "–", element("span", e.why || "–", { class: "reason" })];
 }
 
 async function showOlder() {

@@ -10,7 +10,7 @@ const CHINESE = {
   "Approve": "批准", "Decline": "拒绝", "service": "服务",
   // overview
   "figures of this month": "本月数字", "Paid this month": "本月支出", "Saved this month": "本月节省", "against a static peak": "与固定峰值相比",
-  "Alerts": "告警", "alerts": "告警", "that last": "持续中", "Alerts that last": "持续中的告警", "since": "起始", "what": "内容",
+  "Alerts": "告警", "alerts": "告警", "that last": "持续中", "Alerts that last": "持续中的告警", "since": "起始", "what": "内容", "by": "操作者",
   "need": "需要", "hold": "保持", "saved": "节省", "champion": "冠军模型", "{n} unit-hours": "{n} 单元小时",
   // service
   "figures": "数字", "Units": "单元", "units": "单元", "SLO kept": "SLO 达成", "Saved": "节省", "Load": "负载", "load": "负载", "tide": "潮汐",

@@ -2,7 +2,7 @@
 
 -- name: alert
 select id, extract(epoch from opened)::float8, service, kind, said,
-       extract(epoch from resolved)::float8
+       extract(epoch from resolved)::float8, ''
 from alert
 where id < %(before_id)s and (%(service)s = '' or service = %(service)s)
 order by id desc
@@ -10,7 +10,7 @@ limit %(limit)s;
 
 -- A change of the whole installation is one of every service.
 -- name: change
-select id, extract(epoch from made)::float8, service, name || ' ' || value, why, null::float8
+select id, extract(epoch from made)::float8, service, name || ' ' || value, why, null::float8, made_by
 from switch
 where id < %(before_id)s and (%(service)s = '' or service in ('', %(service)s))
 order by id desc
@@ -19,7 +19,7 @@ limit %(limit)s;
 -- name: order
 select d.id, extract(epoch from d.at)::float8, s.name,
        (d.output ->> 'verb') || ' ' || (d.output ->> 'units'), d.output ->> 'explanation',
-       null::float8
+       null::float8, d.made_by
 from decision d join service s on s.id = d.service_id
 where d.id < %(before_id)s and d.ordered and (%(service)s = '' or s.name = %(service)s)
 order by d.id desc

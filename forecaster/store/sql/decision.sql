@@ -1,8 +1,8 @@
 -- The append-only decision journal.
 
 -- name: append
-insert into decision (service_id, at, inputs, output, ordered)
-values (%(service_id)s, to_timestamp(%(at_s)s), %(inputs)s::json, %(output)s::json, %(ordered)s)
+insert into decision (service_id, at, inputs, output, ordered, made_by)
+values (%(service_id)s, to_timestamp(%(at_s)s), %(inputs)s::json, %(output)s::json, %(ordered)s, %(by)s)
 returning id;
 
 -- name: newest

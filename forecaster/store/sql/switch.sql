@@ -1,8 +1,8 @@
 -- What an operator switched.
 
 -- name: add
-insert into switch (made, service, name, value, why)
-values (to_timestamp(%(made_s)s), %(service)s, %(name)s, %(value)s, %(why)s);
+insert into switch (made, service, name, value, why, made_by)
+values (to_timestamp(%(made_s)s), %(service)s, %(name)s, %(value)s, %(why)s, %(by)s);
 
 -- name: state
 select distinct on (service, name) service, name, value
@@ -11,7 +11,7 @@ where name in ('mode', 'freeze')
 order by service, name, id desc;
 
 -- name: newest
-select id, extract(epoch from made)::float8, service, name, value, why
+select id, extract(epoch from made)::float8, service, name, value, why, made_by
 from switch
 where id < %(before_id)s
 order by id desc
