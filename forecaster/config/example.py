@@ -10,11 +10,15 @@ from pydantic_core import PydanticUndefined
 
 from forecaster.config.prometheus import MetricsSettings
 from forecaster.config.settings import (
+    QuotaSettings,
     ServiceSettings,
     Settings,
     SloSettings,
 )
 from forecaster.config.times import EventSettings, WindowSettings
+
+LISTS = ("quota", "service")
+"""Tables of which there may be several."""
 
 
 def example_toml() -> str:
@@ -27,12 +31,16 @@ def example_toml() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name != "service":
+        elif name not in LISTS:
             lines += _setting(name, field.description, _default(field))
     for name, table in tables:
         lines += ["", f"# {(table.__doc__ or '').strip()}", f"[{name}]"]
         for key, field in table.model_fields.items():
             lines += _setting(key, field.description, _default(field))
+    lines += ["", "# GPUs that several services share, one table each.", "# [[quota]]"]
+    shared = {"name": '"gpus"', "gpus": "8"}
+    for key, field in QuotaSettings.model_fields.items():
+        lines += [f"# {field.description}", f"# {key} = {shared[key]}"]
     lines += [
         "",
         "# One table for each service.",
@@ -71,8 +79,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
         if isinstance(nested, type) and issubclass(nested, BaseModel):
             for key, inner in nested.model_fields.items():
                 yield f"{name}.{key}", _toml(_default(inner)), inner.description or ""
-        elif name != "service":
+        elif name not in LISTS:
             yield name, _toml(_default(field)), field.description or ""
+    for key, inner in QuotaSettings.model_fields.items():
+        yield f"quota.{key}", _toml(_default(inner)), inner.description or ""
     for key, inner in ServiceSettings.model_fields.items():
         if key not in ("slo", "metrics"):
             yield f"service.{key}", _toml(_default(inner)), inner.description or ""

@@ -16,7 +16,7 @@ from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.ray_serve import RayServeSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
 from forecaster.config.times import EventSettings, WindowSettings
-from forecaster.domain.service import CalendarSpec, Limits, Mode, Service, Slo
+from forecaster.domain.service import CalendarSpec, Limits, Mode, Quota, Service, Slo
 from forecaster.seasonal.names import MEMBER_NAMES
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -69,6 +69,10 @@ class ServiceSettings(Table):
         1.0, gt=0, le=1, description="share of requests that the log keeps (1 = every request)"
     )
 
+    quota: str = Field("", description="name of the [[quota]] whose GPUs it shares; empty: none")
+    priority: int = Field(
+        0, ge=-100, le=100, description="who is served first while the quota is short: the larger"
+    )
     metrics: MetricsSettings = Field(
         default_factory=MetricsSettings,
         description="[service.metrics]: load that counters or spans tell",
@@ -138,8 +142,22 @@ class ServiceSettings(Table):
         windows = tuple(each.window() for each in self.window)
         return Service(
             self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
-            self.log_sample, windows, self.approve_after_s, self.day_shape,
+            self.log_sample, windows, self.approve_after_s, self.day_shape, self.quota,
+            self.priority,
         )  # fmt: skip
+
+
+class QuotaSettings(Table):
+    """GPUs that several services share."""
+
+    name: str = Field(min_length=1, description="services name it as their `quota`")
+    gpus: int = Field(
+        ge=1, le=1_000_000, description="what all their units together may hold (unit.toml: gpus)"
+    )
+
+    def quota(self) -> Quota:
+        """The domain value."""
+        return Quota(self.name, self.gpus)
 
 
 class ApiSettings(TlsTable):
@@ -301,6 +319,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     alerts: AlertsSettings = Field(default_factory=AlertsSettings)
+    quota: tuple[QuotaSettings, ...] = Field((), description="one [[quota]] table each: name, gpus")
     service: tuple[ServiceSettings, ...] = Field((), description="one [[service]] table each")
 
     @model_validator(mode="after")
@@ -317,4 +336,17 @@ class Settings(BaseSettings):
         asked = any(each.metrics.asked_of == "query" for each in self.service)
         if asked and not self.prometheus.url:
             raise ValueError('[service.metrics] wants prometheus.url, or source = "push"')
+        return self
+
+    @model_validator(mode="after")
+    def _quotas_known(self) -> Self:
+        names = [each.name for each in self.quota]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[quota]] tables have one name")
+        for each in self.service:
+            if each.quota and each.quota not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(
+                    f"service {each.name!r} names quota = {each.quota!r}, there are: {known}"
+                )
         return self

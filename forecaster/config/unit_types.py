@@ -54,6 +54,7 @@ class _UnitFile(Table):
     provider: Literal["auto", "cuda", "cpu"] = "auto"
     threads: int = Field(1, ge=1, le=256)
     device_memory_share: float = Field(1.0, gt=0, le=1)
+    gpus: int = Field(1, ge=1, le=1024)
     cuda_graphs: bool = False
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Tables
 from forecaster.daemon.floor import floor_table
 from forecaster.daemon.gate import Gate
+from forecaster.daemon.pilot_state import Draft, PilotState
 from forecaster.daemon.planner import Planner
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import (
@@ -22,7 +22,6 @@ from forecaster.domain.errors import (
     FencedError,
     StoreError,
 )
-from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, TideTable, Verb
 from forecaster.domain.ports import Actuator, Clock
@@ -39,6 +38,8 @@ from forecaster.planning.journal import (
 from forecaster.planning.leads import lead_times_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.shadow import shadow_units
+from forecaster.planning.share import Share
+from forecaster.planning.tide import settle
 from forecaster.seasonal.verify import to_verify
 from forecaster.store import Store
 from forecaster.store.activity import PlanInForce
@@ -47,20 +48,6 @@ log = logging.getLogger(__name__)
 LEADS_MOST = 200
 LEAD_DIGITS = 3
 """Milliseconds: a lead is the same whether it was seen or read from the store."""
-
-
-@dataclass(slots=True)
-class PilotState:
-    """What the API and the dashboard read; replaced, never edited."""
-
-    table: TideTable | None = None
-    table_id: int = 0
-    forecast: QuantileForecast | None = None
-    fleet: Fleet | None = None
-    decision: Decision | None = None
-    lead_time_s: float = 0.0
-    note: str = ""
-    recent: deque[Decision] = field(default_factory=lambda: deque(maxlen=200))
 
 
 class Pilot:
@@ -87,6 +74,8 @@ class Pilot:
         Ended requests that were observed and not yet learnt from.
     observed_s : float
         Until when the tier's log was copied, epoch seconds; infinite before the first time.
+    room : callable
+        Units for which its quota has GPUs now; None without a quota.
     """
 
     def __init__(
@@ -118,6 +107,7 @@ class Pilot:
         self.ticked_s: float | None = None
         self.fence: int | None = None
         self.holder = ""
+        self.room: Callable[[], int | None] = lambda: None
         self.shadow: int | None = None
         self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
@@ -134,6 +124,8 @@ class Pilot:
         own = [event for event in own if event.unit_id in born]
         measured = [round(lead_s, LEAD_DIGITS) for lead_s in lead_times_s(own)]
         self.planner.leads = [*self.planner.leads, *measured][-LEADS_MOST:]
+        drained = [each.seconds for each in events if each.before is UnitState.DRAINING]
+        self.planner.drains = [*self.planner.drains, *drained][-LEADS_MOST:]
         over = {event.unit_id for event in own if event.after not in WARMING_STATES}
         self.starts = [event for event in own if event.unit_id not in over]
 
@@ -159,7 +151,11 @@ class Pilot:
             self.planner.recall(plan.inputs.get("learnt", {}))
 
     def replan(self, nowcast_erl: float | None = None) -> None:
-        """Advance the forecast to the last closed slot and make a new tide table.
+        """Make a new tide table and put it in force, see `draft` and `settle`."""
+        self.settle(self.draft(nowcast_erl), None)
+
+    def draft(self, nowcast_erl: float | None = None) -> Draft:
+        """Advance the forecast to the last closed slot and plan as if no GPU were shared.
 
         Parameters
         ----------
@@ -177,21 +173,33 @@ class Pilot:
         self.planner.pin = self.store.pin(self.service.name)
         self.planner.feed.advance(min(now_s, self.observed_s) - self.settle_s)
         made = self.planner.plan(now_s, self._observe(), nowcast_erl)
+        return Draft(made, now_s, nowcast_erl)
+
+    def settle(self, draft: Draft, share: Share | None) -> None:
+        """Put a draft in force, inside its share of the quota.
+
+        Raises
+        ------
+        StoreError
+            When the database is away: the table in force stays.
+        """
+        made = draft.made
+        table = made.table if share is None else settle(made.outlook, made.policy, share)
         entry = {
             "kind": "plan",
             "policy": asdict(made.policy),
             "model_id": self.planner.feed.model_id,
             "believed": self.planner.carrying.belief.factor,
-            "nowcast_erl": nowcast_erl,
+            "nowcast_erl": draft.nowcast_erl,
             "learnt": self.planner.learnt(),
         }
         plan_id = self.store.append_decision(
-            self.service.name, now_s, entry, table_to_dict(made.table), False, self.fence
+            self.service.name, draft.at_s, entry, table_to_dict(table), False, self.fence
         )
         # in force only once it is in the journal: a decision is explained by a recorded plan
-        self.state.table, self.state.table_id = made.table, plan_id
+        self.state.table, self.state.table_id = table, plan_id
         self.state.forecast, self.state.lead_time_s = made.forecast, made.policy.lead_time_s
-        self.spool.keep_table(made.table, plan_id)
+        self.spool.keep_table(table, plan_id)
         self.spool.keep_learnt(self.service.name, self.planner.learnt())
         said = to_verify(made.forecast, self.planner.feed.model_id)
         self.store.learning.foretell(self.service.name, said)
@@ -233,6 +241,9 @@ class Pilot:
             table = floor_table(self.service.name, policy, now_s)
         self._keep_shadow(table, policy, fleet, now_s)
         decision = decide(table, fleet, policy, now_s)
+        if decision.verb is Verb.PREWARM and self.service.quota:
+            policy = replace(policy, room_units=self.room())
+            decision = decide(table, fleet, policy, now_s)
         ordered, note = self.gate.permit(decision, fleet, now_s)
         inputs = {
             "kind": "tick",
@@ -275,7 +286,7 @@ class Pilot:
             settle_s=self.settle_s, learnt=before.learnt(),
         )  # fmt: skip
         self.planner.leads, self.planner.pin = before.leads, before.pin
-        self.planner.denied_s = before.denied_s
+        self.planner.denied_s, self.planner.drains = before.denied_s, before.drains
         self.gate.service = service
 
     def _observe(self) -> Fleet:

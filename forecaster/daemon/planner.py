@@ -28,7 +28,7 @@ from forecaster.planning.guard import WINDOW_S, breached
 from forecaster.planning.leads import lead_p90_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.risk import expected_outside_rps
-from forecaster.planning.tide import Capacity, Present, tide_table
+from forecaster.planning.tide import Capacity, Outlook, Present, foresee, settle, tide_table
 from forecaster.store import Store
 
 HIGH_LEVEL = 0.99
@@ -36,6 +36,8 @@ HIGH_LEVEL = 0.99
 WEEK_S = 7 * DAY_S
 SOON_S = 2 * 3600.0
 """For how long a plan that cannot be made anew says what is expected outside."""
+DRAIN_S = 60.0
+"""A drain is thought to take no longer, until it was seen."""
 LEARN_REQUESTS = 200
 """Requests of one piece of evidence: its load is their mean, not the noise of a tick."""
 PRESENT_STATES = WARMING_STATES | {UnitState.READY}
@@ -65,8 +67,13 @@ class Made:
     """A plan with what it was made from."""
 
     table: TideTable
-    forecast: QuantileForecast
+    outlook: Outlook
     policy: Policy
+
+    @property
+    def forecast(self) -> QuantileForecast:
+        """The forecast that was planned on."""
+        return self.outlook.forecast
 
 
 class Planner:
@@ -91,8 +98,8 @@ class Planner:
 
     Attributes
     ----------
-    leads : list of float
-        Measured lead times, clock seconds, the newest last.
+    leads, drains : list of float
+        Measured lead times, and times that draining took, clock seconds, the newest last.
     pin : Pin or None
         Units set by hand.
     denied_s : float
@@ -117,6 +124,7 @@ class Planner:
         self.budget = ErrorBudget(service.slo)
         self.carrying = Carrying(service, unit, tables, Belief(settings.planner.believed))
         self.leads: list[float] = []
+        self.drains: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
         self._watches: deque[Watch] = deque()
@@ -150,6 +158,12 @@ class Planner:
         """From an order to an answering unit, the measured p90, clock seconds."""
         return lead_p90_s(self.leads, self.unit.lead_time_s * self.speed)
 
+    def handover_s(self) -> float:
+        """Before a unit is wanted, its GPUs must be given back by others: lead, drain and a tick."""
+        prior_s = min(self.unit.drain_deadline_s, DRAIN_S) * self.speed
+        drain_s = lead_p90_s(self.drains, prior_s)
+        return self.lead_s() + drain_s + self.settings.planner.tick_s
+
     def policy(self, now_s: float, price_s: float) -> Policy:
         """The rules in force, at a price of a violation."""
         planner = self.settings.planner
@@ -169,6 +183,7 @@ class Planner:
             windows=self.service.windows,
             pin=self.pin if self.pin is not None and now_s < self.pin.until_s else None,
             denied=now_s - self.denied_s < planner.stale_s,
+            quota=self.service.quota,
         )
 
     def plan(
@@ -213,8 +228,8 @@ class Planner:
         else:
             paid = paid_s(fleet, policy.min_billing_s, now_s)
             present = Present(fleet.ready + fleet.warming, paid)
-        table = tide_table(forecast, capacity, policy, present, feed.data_until_s)
-        return Made(table, forecast, policy)
+        outlook = foresee(forecast, capacity, policy, present, feed.data_until_s)
+        return Made(settle(outlook, policy), outlook, policy)
 
     def price_s(self, capacity: Capacity, forecast: QuantileForecast) -> float:
         """Unit-seconds that a request outside is worth; kept until table or champion change."""

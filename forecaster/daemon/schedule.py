@@ -9,8 +9,16 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from forecaster.config.settings import Settings
 from forecaster.domain.errors import SettingError
 from forecaster.domain.ports import Clock
+
+HOUSEKEEPING_S = 3600.0
+BOOKS_S = 3600.0
+ALARMS_S = 30.0
+LEAD_REAL_S = 2.0
+"""Between two beats of the leader, and two looks of those who stand by, real seconds."""
+JITTER = 0.1
 
 
 class ClockTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
@@ -80,3 +88,23 @@ def cron(line: str, clock: Clock) -> BaseTrigger:
             "retrain.cron", line, f"no cron line: {error}", "write five fields, as in 17 3 * * *"
         ) from error
     return inner if clock.speed == 1.0 else ClockTrigger(inner, clock)
+
+
+def triggers(settings: Settings, clock: Clock) -> dict[str, BaseTrigger]:
+    """When each job of the daemon runs.
+
+    Raises
+    ------
+    SettingError
+        For a cron line that is none.
+    """
+    planner = settings.planner
+    return {
+        "lead": every(LEAD_REAL_S * clock.speed, clock),
+        "tick": every(planner.tick_s, clock),
+        "replan": every(planner.replan_s, clock),
+        "retrain": cron(settings.retrain.cron, clock),
+        "books": every(BOOKS_S, clock, 5.0, JITTER),
+        "alarms": every(ALARMS_S, clock, 1.0, JITTER),
+        "housekeeping": every(HOUSEKEEPING_S, clock, 30.0, JITTER),
+    }

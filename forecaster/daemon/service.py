@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from apscheduler.triggers.base import BaseTrigger
-
 from forecaster.config.settings import Settings
 from forecaster.daemon import changes, schedule
 from forecaster.daemon.alarms import Alarms
@@ -19,6 +17,7 @@ from forecaster.daemon.jobs import Jobs
 from forecaster.daemon.observer import Observer, handed_out
 from forecaster.daemon.patience import Patience
 from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.sharing import Group, Sharing
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.succession import catch_up, recall
 from forecaster.daemon.trainer import BackgroundTrainer
@@ -35,12 +34,6 @@ from forecaster.store import Store
 from forecaster.store.leadership import Leadership
 
 log = logging.getLogger(__name__)
-HOUSEKEEPING_S = 3600.0
-BOOKS_S = 3600.0
-ALARMS_S = 30.0
-LEAD_REAL_S = 2.0
-"""Between two beats of the leader, and two looks of those who stand by, real seconds."""
-JITTER = 0.1
 STOP_S = 5.0
 """A job that hangs keeps the turn: the stop goes on without it after this."""
 TAKE_OVER = "take over"
@@ -96,6 +89,7 @@ class Daemon:
         self.patience = Patience()
         self.turn = threading.Lock()
         self.trainer = BackgroundTrainer()
+        self.sharing = Sharing([each.quota() for each in settings.quota], self.pilots)
         self.leadership = leadership
         self.jobs = Jobs(on_dead)
         self._took_over: int | None = None
@@ -109,25 +103,12 @@ class Daemon:
             "books": self.close_books, "alarms": self.look_for_alarms,
             "housekeeping": self.housekeeping,
         }  # fmt: skip
-        for name, trigger in self._triggers().items():
+        for name, trigger in schedule.triggers(self.settings, self.clock).items():
             self.jobs.add(name, works[name], trigger, LIMITS_S[name])
         self.jobs.start()  # the leader beats, however long the first plans take
         self.tick()
         if self.patience.waiting:
             self.jobs.once(TAKE_OVER, self.replan, LIMITS_S[TAKE_OVER])
-
-    def _triggers(self) -> dict[str, BaseTrigger]:
-        """When each job runs."""
-        planner, clock, every = self.settings.planner, self.clock, schedule.every
-        return {
-            "lead": every(LEAD_REAL_S * clock.speed, clock),
-            "tick": every(planner.tick_s, clock),
-            "replan": every(planner.replan_s, clock),
-            "retrain": schedule.cron(self.settings.retrain.cron, clock),
-            "books": every(BOOKS_S, clock, 5.0, JITTER),
-            "alarms": every(ALARMS_S, clock, 1.0, JITTER),
-            "housekeeping": every(HOUSEKEEPING_S, clock, 30.0, JITTER),
-        }
 
     def stop(self) -> None:
         """Stop ordering; the job under way ends first, but for a training, which is given up."""
@@ -185,8 +166,9 @@ class Daemon:
             for each in settings.service:
                 with self.pilots[each.name].turn:
                     self.pilots[each.name].reconfigure(each.service(), settings)
+            self.sharing.configure(each.quota() for each in settings.quota)
             self.alarms.configure(settings.alerts)
-        for name, trigger in self._triggers().items():
+        for name, trigger in schedule.triggers(self.settings, self.clock).items():
             self.jobs.retime(name, trigger)
 
     def pilot(self, name: str) -> Pilot:
@@ -211,12 +193,12 @@ class Daemon:
             self._succeed()
             self._observe()
             self._read_switches()
-            for name in self.patience.begin(self.pilots):
-                pilot = self.pilots[name]
-                with pilot.turn:
-                    self.failures.guard("watch", pilot, partial(self._watch, pilot))
-                    self.failures.guard("tick", pilot, pilot.tick)
-                    self.failures.remind(pilot)
+            for group in self.sharing.groups(self.patience.begin(self.pilots)):
+                with group.turn():
+                    self._watch(group)
+                    for pilot in group.pilots:
+                        self.failures.guard("tick", pilot, pilot.tick)
+                        self.failures.remind(pilot)
             self.ticks += 1
 
     def tick_one(self, pilot: Pilot) -> None:
@@ -271,13 +253,20 @@ class Daemon:
         for name, pilot in self.pilots.items():
             pilot.gate.switch(found.get((name, "mode")), frozen)
 
-    def _watch(self, pilot: Pilot) -> None:
+    def _watch(self, group: Group) -> None:
         """The guard: what the band does not allow for is planned for at once, while there is time."""
-        nowcast_erl = pilot.watch()
-        wanted = nowcast_erl is not None or pilot.state.table is None
-        if wanted and self.patience.allows(pilot.service.name):
+        now_erl: dict[str, float | None] = {}
+
+        def look(pilot: Pilot) -> None:
+            now_erl[pilot.service.name] = pilot.watch()
+
+        for pilot in group.pilots:
+            self.failures.guard("watch", pilot, partial(look, pilot))
+        wanted = any(found is not None for found in now_erl.values())
+        wanted = wanted or any(pilot.state.table is None for pilot in group.pilots)
+        if wanted and self.patience.allows(group.pilots[0].service.name):
             began_s = time.monotonic()
-            self.failures.guard("replan", pilot, partial(pilot.replan, nowcast_erl))
+            self.sharing.replan(group, self.failures.guard, now_erl)
             self.patience.spend(began_s)
 
     def replan(self) -> None:
@@ -287,17 +276,21 @@ class Daemon:
                 return
             self._succeed()
             self._observe()
-        for pilot in self.pilots.values():
-            self.replan_one(pilot)
+        for group in self.sharing.groups():
+            self._replan(group)
             if self._over.is_set():
                 return
         self._catch_up()
 
     def replan_one(self, pilot: Pilot) -> None:
-        """Make a new tide table for one service, now; whoever leads does."""
-        with pilot.turn:
+        """Make a new tide table for one service, now, and for those that share its GPUs."""
+        self._replan(self.sharing.group(pilot))
+
+    def _replan(self, group: Group) -> None:
+        """Plan services together; whoever leads does."""
+        with group.turn():
             if self.leads:
-                self.failures.guard("replan", pilot, pilot.replan)
+                self.sharing.replan(group, self.failures.guard)
 
     def retrain(self) -> None:
         """Choose the champions again."""

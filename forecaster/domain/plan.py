@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """Kept through a lull: giving back and starting again costs more than keeping."""
     BRIEF = "brief"
     """Fewer than the load would like: the time in which they help is too short to pay a start."""
+    QUOTA = "quota"
+    """The GPUs that several services share are with others, who go first."""
     LEAD = "lead"
     """What is ordered now is not ready yet."""
     WINDOW = "window"
@@ -69,6 +71,10 @@ class SlotPlan:
         What decided `hold_units`.
     binding : Binding
         What decided `need_units`.
+    wanted_units : int
+        Units that it would hold if it shared its GPUs with nobody; 0 where it does.
+    refused_rps : float
+        Requests/s that are expected outside the SLO for want of the difference.
     """
 
     start_s: float
@@ -80,6 +86,13 @@ class SlotPlan:
     outside_share: float
     reason: Reason
     binding: Binding
+    wanted_units: int = 0
+    refused_rps: float = 0.0
+
+    @property
+    def refused_units(self) -> int:
+        """Units that others have of what it would hold."""
+        return max(self.wanted_units - self.hold_units, 0)
 
 
 @dataclass(frozen=True, slots=True)

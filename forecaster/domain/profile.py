@@ -94,6 +94,8 @@ class UnitType:
         ``auto`` (CUDA when the session truly gets it, else CPU), ``cuda`` (strict) or ``cpu``.
     device_memory_share : float
         Share of a GPU's memory that one unit gets, 0 < share <= 1; 1 gives it a device of its own.
+    gpus : int
+        Devices of a shared quota that one unit holds from its order to its end.
     cuda_graphs : bool
         Whether decoding steps are captured as CUDA graphs (generative units on a GPU).
     """
@@ -110,6 +112,7 @@ class UnitType:
     provider: str = "auto"
     threads: int = 1
     device_memory_share: float = 1.0
+    gpus: int = 1
     cuda_graphs: bool = False
     labels: tuple[tuple[str, str], ...] = field(default=())
 

@@ -159,6 +159,10 @@ class Service:
         Mode approve: an order that nobody answered goes out after this; 0 = never.
     day_shape : tuple of float
         Requests/s by local hour that are expected while nothing is known; empty: not said.
+    quota : str
+        Name of the GPU quota that it shares with others; empty: it has no need to share.
+    priority : int
+        Who is served first where the quota is short; larger goes first.
     """
 
     name: str
@@ -172,3 +176,13 @@ class Service:
     windows: tuple[Window, ...] = ()
     approve_after_s: float = 0.0
     day_shape: tuple[float, ...] = ()
+    quota: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """GPUs that several services share: all their units together never hold more."""
+
+    name: str
+    gpus: int

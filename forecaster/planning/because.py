@@ -36,6 +36,8 @@ def because(
     '11 units at 07:00: with 10 the p99 TTFT would be 0.64 s, SLO 0.5 s; ordered 06:57, lead p90 171 s'
     """
     text = f"{slot.hold_units} units at {_clock(slot.start_s, timezone)}: "
+    if slot.refused_units:
+        text += f"{slot.refused_units} more are refused, others go first; "
     if slot.reason in _BY_LOAD:
         text += fewer
     else:

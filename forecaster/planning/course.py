@@ -106,3 +106,15 @@ def due(plan: IntArray, lead: int, every: int, present: int) -> int:
     if rising > present:
         return rising
     return min(int(plan[:until].max()), present)
+
+
+def ahead(wanted: IntArray, ticks: int) -> IntArray:
+    """Orders that have `wanted[t]` ready at every t: the most that the next `ticks` ticks want.
+
+    Examples
+    --------
+    >>> ahead(np.array([1, 1, 3, 1, 1]), 2).tolist()
+    [3, 3, 3, 1, 1]
+    """
+    padded = np.concatenate([wanted, np.full(ticks, wanted[-1])])
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, ticks + 1).max(axis=1))

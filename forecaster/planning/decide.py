@@ -33,47 +33,53 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
     late = f", {slow} slow to warm and not counted" if slow else ""
     if now_s - table.made_s > policy.stale_s:
         age = (now_s - table.made_s) / 60
-        return _decision(
-            table,
-            now_s,
-            Verb.HOLD,
-            0,
-            supply,
-            now_s,
-            Reason.NO_FORECAST,
-            f"hold {supply}: the plan is {age:.0f} min old",
-        )
+        text = f"hold {supply}: the plan is {age:.0f} min old"
+        return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
     due = peak_slot(table, now_s, now_s + policy.due_s)
     # units that hang still hold their GPUs: never more alive than the ceiling
     missing = min(due.hold_units - supply, policy.limits.max_units - supply - slow)
     if missing > 0:
-        text = f"pre-warm {missing}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming{late}, lead p90 {policy.lead_time_s:.0f} s"
+        room = _room(policy, missing)
+        if room < missing:
+            late += f"; {missing - room} more wait for GPUs of the quota {policy.quota!r}"
+        if not room:
+            text = f"hold {supply}: {_why(due, policy)}{late}"
+            return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.QUOTA, text)
+        text = f"pre-warm {room}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming{late}, lead p90 {policy.lead_time_s:.0f} s"
         return _decision(
-            table, now_s, Verb.PREWARM, missing, supply + missing, due.start_s, due.reason, text
+            table, now_s, Verb.PREWARM, room, supply + room, due.start_s, due.reason, text
         )
     ahead = peak_slot(table, now_s, now_s + policy.window_s)
+    if ahead.hold_units < supply:
+        return _give_back(table, ahead, supply, policy, now_s)
+    text = f"hold {supply}: {_why(due, policy)}{late}"
+    return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
+
+
+def _give_back(
+    table: TideTable, ahead: SlotPlan, supply: int, policy: Policy, now_s: float
+) -> Decision:
+    """Drain what the coming slots do not need, unless something speaks against it."""
     silent_s = now_s - table.data_until_s
-    silent = silent_s > policy.stale_s or table.made_s - table.data_until_s > policy.silent_s
-    if ahead.hold_units < supply and silent:
+    if silent_s > policy.stale_s or table.made_s - table.data_until_s > policy.silent_s:
         text = (
             f"hold {supply}: the log is silent for {silent_s / 60:.0f} min, nothing is given back"
         )
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
-    if (
-        ahead.hold_units < supply
-        and policy.denied
-        and max(s.hold_units for s in table.slots) >= supply
-    ):
+    again = policy.denied and max(s.hold_units for s in table.slots) >= supply
+    if again and ahead.reason is not Reason.QUOTA:
         text = f"hold {supply}: capacity was denied lately, and today needs these units again"
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, ahead.reason, text)
-    if ahead.hold_units < supply:
-        spare = supply - ahead.hold_units
-        text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
-        return _decision(
-            table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text
-        )
-    text = f"hold {supply}: {_why(due, policy)}{late}"
-    return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
+    spare = supply - ahead.hold_units
+    text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
+    return _decision(table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text)
+
+
+def _room(policy: Policy, missing: int) -> int:
+    """Units of those that are missing for which the quota has GPUs now, in purchase steps."""
+    if policy.room_units is None or policy.room_units >= missing:
+        return missing
+    return policy.room_units // policy.limits.step_units * policy.limits.step_units
 
 
 def peak_slot(table: TideTable, from_s: float, to_s: float) -> SlotPlan:
@@ -99,6 +105,7 @@ def _why(slot: SlotPlan, policy: Policy) -> str:
         Reason.ELASTICITY: f"elasticity holds {slot.hold_units}, {load} need {slot.need_units}",
         Reason.COMING_LOAD: f"{slot.hold_units} are kept through a lull, the load needs them again soon",
         Reason.BRIEF: f"{load} would like {slot.need_units} for too short a time to pay their start",
+        Reason.QUOTA: f"{slot.hold_units} of {slot.wanted_units} are granted under the quota {policy.quota!r}, {load} need {slot.need_units}",
         Reason.LEAD: f"{load} need {slot.need_units}, ordered now they are ready too late",
         Reason.WINDOW: f"a schedule window holds {slot.hold_units}, {load} need {slot.need_units}",
         Reason.PIN: f"pinned at {slot.hold_units}{_said(policy)}, {load} need {slot.need_units}",

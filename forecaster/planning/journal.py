@@ -18,7 +18,7 @@ from forecaster.planning.policy import Policy
 
 COLUMNS = (
     "start_s", "arrival_rate_rps", "high_rate_rps", "offered_load_erl", "need_units", "hold_units",
-    "outside_share",
+    "outside_share", "wanted_units", "refused_rps",
 )  # fmt: skip
 
 
@@ -37,10 +37,11 @@ def table_to_dict(table: TideTable) -> dict[str, Any]:
 def table_from_dict(values: Mapping[str, Any]) -> TideTable:
     """Inverse of `table_to_dict`."""
     rest = {name: values[name] for name in TideTable.__dataclass_fields__ if name != "slots"}
-    names = (*COLUMNS, "reason", "binding")
+    columns = [name for name in COLUMNS if name in values]  # older journals know no quota
+    names = (*columns, "reason", "binding")
     slots = tuple(
         SlotPlan(
-            **dict(zip(COLUMNS, row[:-2], strict=True)),
+            **dict(zip(columns, row[:-2], strict=True)),
             reason=Reason(row[-2]),
             binding=Binding(row[-1]),
         )

@@ -53,6 +53,10 @@ class Policy:
         A number of units set by hand.
     denied : bool
         Capacity was refused lately: nothing is given back that may not be had again.
+    quota : str
+        Name of the GPU quota that it shares; empty: none.
+    room_units : int or None
+        Units for which the quota has GPUs now; None: as many as one likes.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -71,6 +75,8 @@ class Policy:
     windows: tuple[Window, ...] = ()
     pin: Pin | None = None
     denied: bool = False
+    quota: str = ""
+    room_units: int | None = None
 
     @property
     def due_s(self) -> float:

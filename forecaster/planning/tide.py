@@ -14,6 +14,7 @@ from forecaster.planning.bounds import Bounds, bounds
 from forecaster.planning.course import by_minute, course, lead_slots, worth
 from forecaster.planning.policy import Policy
 from forecaster.planning.risk import Grid, expected_outside_rps, mean_rps
+from forecaster.planning.share import Share
 
 HIGH_LEVEL = 0.95
 """Quantile of the rate that is shown beside the mean."""
@@ -57,6 +58,52 @@ class Present:
     paid_s: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of the coming slots before anything is decided, minute by minute.
+
+    Attributes
+    ----------
+    forecast : QuantileForecast
+        What it was made from.
+    start_s : float
+        First slot, epoch seconds.
+    outside_rps : float64[T, N + 1]
+        Expected requests/s outside the SLO with 0..N units.
+    mean_rps, shown_rps, high_rps : float64[T]
+        Mean of the planned-for load over the mix's work, and mean and 95th percentile of the rate.
+    load_erl : float64[T]
+        Mean load in busy units.
+    peak : int
+        Most units that the coming week needs.
+    within : Bounds
+        Floors and ceilings.
+    bindings : tuple of Binding
+        What breaks first with 0..N units.
+    present : Present
+        The fleet that it starts from.
+    data_until_s : float
+        End of the last measured slot, epoch seconds.
+    """
+
+    forecast: QuantileForecast
+    start_s: float
+    outside_rps: FloatArray
+    mean_rps: FloatArray
+    shown_rps: FloatArray
+    high_rps: FloatArray
+    load_erl: FloatArray
+    peak: int
+    within: Bounds
+    bindings: tuple[Binding, ...]
+    present: Present
+    data_until_s: float
+
+    def need(self, policy: Policy) -> IntArray:
+        """Units of which the last one still saves more than it costs, int64[T]."""
+        return worth(self.outside_rps, policy.price_s)
+
+
 def tide_table(
     forecast: QuantileForecast,
     capacity: Capacity,
@@ -79,47 +126,85 @@ def tide_table(
     data_until_s : float or None
         End of the last measured slot; None: the forecast's start.
     """
+    return settle(foresee(forecast, capacity, policy, present, data_until_s), policy)
+
+
+def foresee(
+    forecast: QuantileForecast,
+    capacity: Capacity,
+    policy: Policy,
+    present: Present,
+    data_until_s: float | None = None,
+) -> Outlook:
+    """What the coming slots hold, see `tide_table`."""
     per_slot = round(forecast.slot_s / SLOT_S)
     first = math.floor(forecast.start_s / SLOT_S) * SLOT_S
     skipped = max(int((forecast.made_s - first) // SLOT_S), 0)
     rates = forecast.offered_load_erl / capacity.work_s * policy.load_factor
     skipped = min(skipped, rates.shape[0] * per_slot - 1)
-    peak = _peak(rates, forecast, capacity, policy)
     minutes = slice(skipped, skipped + max(int(policy.horizon_s // SLOT_S), 1))
     cut = slice(minutes.start // per_slot, minutes.stop // per_slot + 2)
     part = slice(minutes.start - cut.start * per_slot, minutes.stop - cut.start * per_slot)
     outside, mean = expected_outside_rps(rates[cut], forecast.levels, capacity.grid)
     outside, mean = by_minute(outside, per_slot)[part], by_minute(mean, per_slot)[part]
-    high_rps = by_minute(forecast.at_level(HIGH_LEVEL)[cut], per_slot)[part]
-    mean_shown = by_minute(mean_rps(forecast.arrival_rate_rps[cut], forecast.levels), per_slot)[
-        part
-    ]
     start_s = float(first + skipped * SLOT_S)
-    within = bounds(policy, start_s + SLOT_S * np.arange(mean.size, dtype=np.float64))
-    held = np.sort(np.ceil(np.asarray(present.paid_s) / SLOT_S).astype(np.int64))[::-1]
-    plan, hold = course(outside, policy, present.units, peak, within, held)
-    need = worth(outside, policy.price_s)
-    reasons = _reasons(need, plan, hold, within, policy)
-    most = outside.shape[1] - 1
-    lost = outside[np.arange(mean.size), np.minimum(hold, most)]
-    share = np.clip(np.divide(lost, mean, out=np.zeros_like(mean), where=mean > 0), 0.0, 1.0)
-    load_erl = mean / policy.load_factor * capacity.work_s
-    bindings = (Binding.NONE, Binding.NONE, *capacity.bindings[1:])
+    return Outlook(
+        forecast=forecast,
+        start_s=start_s,
+        outside_rps=outside,
+        mean_rps=mean,
+        shown_rps=by_minute(mean_rps(forecast.arrival_rate_rps[cut], forecast.levels), per_slot)[
+            part
+        ],
+        high_rps=by_minute(forecast.at_level(HIGH_LEVEL)[cut], per_slot)[part],
+        load_erl=mean / policy.load_factor * capacity.work_s,
+        peak=_peak(rates, forecast, capacity, policy),
+        within=bounds(policy, start_s + SLOT_S * np.arange(mean.size, dtype=np.float64)),
+        bindings=(Binding.NONE, Binding.NONE, *capacity.bindings[1:]),
+        present=present,
+        data_until_s=forecast.start_s if data_until_s is None else data_until_s,
+    )
+
+
+def settle(outlook: Outlook, policy: Policy, share: Share | None = None) -> TideTable:
+    """Decide on an outlook: the cheapest schedule inside the bounds, each slot with its reason.
+
+    Parameters
+    ----------
+    share : Share or None
+        What others leave of the GPUs that are shared; None: all that it wants.
+    """
+    outside, within, mean = outlook.outside_rps, outlook.within, outlook.mean_rps
+    paid_s = np.asarray(outlook.present.paid_s)
+    held = np.sort(np.ceil(paid_s / SLOT_S).astype(np.int64))[::-1]
+    inside = within if share is None else share.inside(within)
+    plan, hold = course(outside, policy, outlook.present.units, outlook.peak, inside, held)
+    need = outlook.need(policy)
+    judged = within if share is None else share.judged(within)
+    reasons = _reasons(need, plan, hold, judged, policy)
+    wanted = np.zeros_like(hold) if share is None else share.wanted
+    most, rows = outside.shape[1] - 1, np.arange(mean.size)
+    lost = outside[rows, np.minimum(hold, most)]
+    lost_share = np.clip(np.divide(lost, mean, out=np.zeros_like(mean), where=mean > 0), 0.0, 1.0)
+    refused = np.where(wanted > hold, lost - outside[rows, np.minimum(wanted, most)], 0.0)
     slots = tuple(
         map(
             SlotPlan,
-            (start_s + SLOT_S * np.arange(mean.size)).tolist(), mean_shown.tolist(),
-            high_rps.tolist(), load_erl.tolist(), need.tolist(), hold.tolist(), share.tolist(),
-            reasons, [bindings[n] for n in np.minimum(need, most).tolist()],
+            (outlook.start_s + SLOT_S * np.arange(mean.size)).tolist(),
+            outlook.shown_rps.tolist(), outlook.high_rps.tolist(), outlook.load_erl.tolist(),
+            need.tolist(), hold.tolist(), lost_share.tolist(), reasons,
+            [outlook.bindings[n] for n in np.minimum(need, most).tolist()],
+            wanted.tolist(), np.maximum(refused, 0.0).tolist(),
         )
     )  # fmt: skip
+    forecast = outlook.forecast
     return TideTable(
         service=forecast.service,
         made_s=forecast.made_s,
         slot_s=SLOT_S,
         lead_time_s=policy.lead_time_s,
-        data_until_s=forecast.start_s if data_until_s is None else data_until_s,
-        peak_units=peak,
+        data_until_s=outlook.data_until_s,
+        peak_units=outlook.peak,
         price_s=policy.price_s,
         slots=slots,
     )
@@ -158,7 +243,9 @@ def _reasons(
     names = [*(reason for _, reason in cases), Reason.LOAD]
     reasons = [names[each] for each in found.tolist()]
     for i in [i for i, whose in enumerate(within.reason) if whose is not None]:
-        if within.reason[i] is Reason.PIN and hold[i] == within.least[i]:
+        if within.reason[i] is Reason.QUOTA:
+            reasons[i] = Reason.QUOTA
+        elif within.reason[i] is Reason.PIN and hold[i] == within.least[i]:
             reasons[i] = Reason.PIN
         elif reasons[i] in (Reason.MAX_UNITS, Reason.MIN_UNITS):
             reasons[i] = within.reason[i] or reasons[i]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecaster.capacity.belief import Belief, learn
-from forecaster.capacity.kernel import Simulation, follow
-from forecaster.domain.demand import DemandSeries, FloatArray, IntArray, RequestBatch, TokenMix
-from forecaster.planning.bounds import bounds
-from forecaster.planning.budget import load_factor
+from forecaster.domain.demand import DemandSeries, FloatArray, IntArray, TokenMix
+from forecaster.planning.bounds import Bounds, bounds
 from forecaster.planning.course import by_minute, course, due, worth
 from forecaster.planning.layers import violation_price_s
 from forecaster.planning.policy import CHURN_S, Policy
 from forecaster.planning.price import verified_price_s
 from forecaster.planning.risk import Grid, expected_outside_rps, tabulate
 from forecaster.replay.scene import DAY_S, FINE_S, SLOT_S, TICK_S, Scene
-from forecaster.replay.scorecard import inside_slo, rows_of
-from forecaster.replay.timeline import Timeline, timeline
 from forecaster.seasonal.backtest import MIN_HISTORY_DAYS
 from forecaster.seasonal.calibration import LEVELS
 from forecaster.seasonal.live import LiveForecaster
@@ -31,9 +26,11 @@ HORIZON_S = 4 * 3600.0
 """How far a tick plans: beyond it nothing changes what is ordered now."""
 BUSY_ARRIVALS = 20
 """A slot that had more the day before is silent, not idle, when it has none."""
+HIGH_LEVEL = 0.9
 SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
-_SLOT_TICKS = round(SLOT_S / TICK_S)
+SLOT_TICKS = round(SLOT_S / TICK_S)
+"""Minutes between two plans."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,10 @@ class Tape:
 
 def record(scene: Scene, members: Sequence[str] = MEMBERS) -> Tape:
     """Forecast at every planning tick from what lies before it; trained anew at every midnight."""
-    scored = scene.first // _SLOT_TICKS
+    scored = scene.first // SLOT_TICKS
     day = round(DAY_S / SLOT_S)
     before = max(min(scored - round(MIN_HISTORY_DAYS * day), 3 * day), 0)
-    first, count = scored - before, scene.ticks // _SLOT_TICKS + before
+    first, count = scored - before, scene.ticks // SLOT_TICKS + before
     slots = int((HORIZON_S + scene.lead_s) // SLOT_S) + 2
     load = scene.loads.fine_erl.reshape(-1, round(SLOT_S / FINE_S)).mean(axis=1)
     tape = np.empty((count, slots, len(LEVELS)))
@@ -107,18 +104,18 @@ class Autopilot:
 
     def __init__(self, scene: Scene, tape: Tape, churn_s: float = CHURN_S) -> None:
         self.scene, self.churn_s = scene, churn_s
-        seen = float(np.nanmax(scene.loads.slot_erl[: max(scene.first // _SLOT_TICKS, 1)]))
+        seen = float(np.nanmax(scene.loads.slot_erl[: max(scene.first // SLOT_TICKS, 1)]))
         self._levels = tape.levels
         self._rates = np.minimum(tape.load_erl, SEEN_MOST * seen) / scene.work_s
         most = int(scene.need(np.array([SEEN_MOST * seen]))[0])
         units = min(int(most * 1.2) + 4, scene.limits.max_units)
         low, high = float(self._rates.min()), float(self._rates.max())
         self._grid = tabulate(scene.table, low, high * 2, units)
-        lead = min(scene.lead_ticks // _SLOT_TICKS, self._rates.shape[1] - 1)
+        lead = min(scene.lead_ticks // SLOT_TICKS, self._rates.shape[1] - 1)
         foreseen = expected_outside_rps(self._rates[:, lead], self._levels, self._grid)[0]
         self.price_s = _prices(scene, self._grid, foreseen, tape.before)
         self._rates = self._rates[tape.before :]
-        week = scene.loads.slot_erl[: scene.first // _SLOT_TICKS][-7 * round(DAY_S / SLOT_S) :]
+        week = scene.loads.slot_erl[: scene.first // SLOT_TICKS][-7 * round(DAY_S / SLOT_S) :]
         self._policy = Policy(
             limits=scene.limits,
             elasticity=scene.elasticity,
@@ -126,114 +123,73 @@ class Autopilot:
             churn_s=churn_s,
             min_billing_s=scene.unit.min_billing_s,
         )
-        minutes = self._rates.shape[1] * _SLOT_TICKS
+        minutes = self._rates.shape[1] * SLOT_TICKS
         self._within = bounds(self._policy, scene.start_s + TICK_S * np.arange(minutes))
         self._peak = int(scene.need(np.array([np.nanmax(week, initial=0.0)]))[0])
 
     def units(self, knob: float) -> IntArray:
         """Ready and warming units after each tick."""
-        outside = self._outside(knob, slice(None))
-        present = self._start(outside[0])
+        outside = self.outside(knob, slice(None))
+        present = self.start(outside[0])
         wanted = np.empty(self.price_s.size, np.int64)
         for k, ahead in enumerate(outside):
-            present = wanted[k] = self._order(k, present, ahead)
-        return np.repeat(wanted, _SLOT_TICKS)
+            held = self.held(k, present, by_minute(ahead, SLOT_TICKS))
+            present = wanted[k] = self.due(held, present)
+        return np.repeat(wanted, SLOT_TICKS)
 
-    def steered(self, chunks: Iterable[RequestBatch], seed: int = 0) -> Timeline:
-        """Live, without hindsight: what was kept of the SLO so far steers the plan.
+    @property
+    def ticks(self) -> int:
+        """Planning ticks of the scored window."""
+        return int(self.price_s.size)
 
-        As in the daemon, the belief learns what the units truly carry, the budget what is left to spend.
-        """
-        scene, slo = self.scene, self.scene.table.question.slo
-        allowed = 1 - slo.attainment
-        per_tick = round(TICK_S / FINE_S)
-        past = scene.loads.arrivals[: (scene.first + 1) * per_tick][-round(DAY_S / FINE_S) :]
-        day = float(past.mean()) * DAY_S / FINE_S
-        present = self._start(self._outside(1.0, slice(0, 1))[0])
-        simulation = Simulation(scene.unit.profile, present, seed=seed)
-        feed = Feed(chunks)
-        wanted = np.empty(self.price_s.size, np.int64)
-        outside = requests = foreseen = 0.0
-        belief, steady = Belief(), False
-        ready = present
-        for k in range(wanted.size):
-            now_s = scene.start_s + k * SLOT_S
-            done = simulation.run(feed.until(now_s))
-            # what waits longer than it may is outside already
-            late = int((~inside_slo(done, slo)).sum())
-            outside += late
-            requests += len(done)
-            if steady:
-                rate = self._came_erl(k - 1) / scene.work_s
-                belief = learn(belief, scene.table, ready, rate, len(done), late, SLOT_S)
-            factor = load_factor(outside, requests, foreseen, allowed, day) / belief.factor
-            ahead = self._outside(factor, slice(k, k + 1))[0] * belief.factor
-            even = self._outside(1 / belief.factor, slice(k, k + 1))[0, 0] * belief.factor
-            foreseen += float(even[min(ready, even.size - 1)]) * SLOT_S
-            present = wanted[k] = self._order(k, present, ahead)
-            orders = np.repeat(wanted[: k + 1], _SLOT_TICKS)
-            fresh = timeline(orders, scene.start_s, TICK_S, scene.lead_s).ready[-_SLOT_TICKS:]
-            times = now_s + TICK_S * np.arange(_SLOT_TICKS)
-            simulation.order(follow(zip(times.tolist(), fresh.tolist(), strict=True), ready))
-            steady = bool((fresh == ready).all())
-            ready = int(fresh[-1])
-        return timeline(np.repeat(wanted, _SLOT_TICKS), scene.start_s, TICK_S, scene.lead_s)
-
-    def _came_erl(self, k: int) -> float:
+    def came_erl(self, k: int) -> float:
         """Load of the slot that planning tick `k` began."""
-        begin = self.scene.first + k * _SLOT_TICKS
-        return float(self.scene.loads.minute_erl[begin : begin + _SLOT_TICKS].mean())
+        begin = self.scene.first + k * SLOT_TICKS
+        return float(self.scene.loads.minute_erl[begin : begin + SLOT_TICKS].mean())
 
-    def _outside(self, factor: float, ticks: slice) -> FloatArray:
+    def high_erl(self, k: int) -> FloatArray:
+        """The load of the coming minutes that is exceeded one time in ten, erlangs."""
+        at = int(np.searchsorted(self._levels, HIGH_LEVEL))
+        at = min(at, len(self._levels) - 1)
+        return by_minute(self._rates[k][:, at] * self.scene.work_s, SLOT_TICKS)
+
+    def outside(self, factor: float, ticks: slice) -> FloatArray:
         """Expected requests/s outside, float64[ticks, slots, N + 1], at `factor` times the load."""
         rates = self._rates[ticks]
         flat = rates.reshape(-1, rates.shape[2]) * factor
         outside, _ = expected_outside_rps(flat, self._levels, self._grid)
         return outside.reshape(*rates.shape[:2], -1)
 
-    def _start(self, outside: FloatArray) -> int:
+    def start(self, outside: FloatArray) -> int:
         """The fleet that is there when the window begins: what its first slot is worth."""
         limits = self.scene.limits
         units = int(worth(outside[:1], float(self.price_s[0]), limits.step_units)[0])
         return min(max(units, limits.min_units), limits.max_units)
 
-    def _order(self, k: int, present: int, outside: FloatArray) -> int:
-        """The fleet after the order of planning tick `k`."""
-        minutes = by_minute(outside, _SLOT_TICKS)
-        policy = replace(self._policy, price_s=float(self.price_s[k]))
-        plan = course(minutes, policy, present, self._peak, self._within[: minutes.shape[0]])
-        return due(plan[1], self.scene.lead_ticks, _SLOT_TICKS, present)
+    def policy(self, k: int) -> Policy:
+        """The rules at planning tick `k`."""
+        return replace(self._policy, price_s=float(self.price_s[k]))
 
+    def within(self, slots: int) -> Bounds:
+        """Bounds of the coming minutes: a scene has no windows and no pins."""
+        return self._within[:slots]
 
-class Feed:
-    """A stream of requests, given out up to a moment."""
+    def held(
+        self, k: int, present: int, outside: FloatArray, within: Bounds | None = None
+    ) -> IntArray:
+        """Units to hold in the coming minutes, by planning tick `k`.
 
-    def __init__(self, chunks: Iterable[RequestBatch]) -> None:
-        self._chunks = iter(chunks)
-        self._held: RequestBatch | None = None
+        Parameters
+        ----------
+        outside : float64[T, N + 1]
+            Expected requests/s outside by minute.
+        """
+        inside = self.within(outside.shape[0]) if within is None else within
+        return course(outside, self.policy(k), present, self._peak, inside)[1]
 
-    def until(self, time_s: float) -> RequestBatch:
-        """Requests that arrive before `time_s` and were not given out."""
-        parts: list[RequestBatch] = []
-        while True:
-            chunk = self._held if self._held is not None else next(self._chunks, None)
-            self._held = None
-            if chunk is None:
-                break
-            cut = int(np.searchsorted(chunk.arrival_s, time_s))
-            parts.append(rows_of(chunk, slice(0, cut)))
-            if cut < len(chunk):
-                self._held = rows_of(chunk, slice(cut, None))
-                break
-        if not parts:
-            nothing = np.zeros(0, np.int64)
-            return RequestBatch("", np.zeros(0), nothing, nothing)
-        return RequestBatch(
-            parts[0].service,
-            np.concatenate([each.arrival_s for each in parts]),
-            np.concatenate([each.prompt_tokens for each in parts]),
-            np.concatenate([each.output_tokens for each in parts]),
-        )
+    def due(self, held: IntArray, present: int) -> int:
+        """The fleet after an order of now."""
+        return due(held, self.scene.lead_ticks, SLOT_TICKS, present)
 
 
 def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> FloatArray:
@@ -251,13 +207,13 @@ def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> Float
     """
     share = 1 - scene.table.question.slo.attainment
     step = scene.limits.step_units
-    begin_tick = scene.first - first * _SLOT_TICKS + scene.lead_ticks
-    at = begin_tick + np.arange(foreseen.shape[0]) * _SLOT_TICKS
-    at = np.minimum(at, scene.loads.minute_erl.size - _SLOT_TICKS)
-    load = scene.loads.minute_erl[at[:, None] + np.arange(_SLOT_TICKS)].mean(axis=1)
+    begin_tick = scene.first - first * SLOT_TICKS + scene.lead_ticks
+    at = begin_tick + np.arange(foreseen.shape[0]) * SLOT_TICKS
+    at = np.minimum(at, scene.loads.minute_erl.size - SLOT_TICKS)
+    load = scene.loads.minute_erl[at[:, None] + np.arange(SLOT_TICKS)].mean(axis=1)
     rate = load / scene.work_s
     happened = grid.at(rate)
-    hidden = -(-scene.lead_ticks // _SLOT_TICKS) + 1  # forecasts whose target has not come yet
+    hidden = -(-scene.lead_ticks // SLOT_TICKS) + 1  # forecasts whose target has not come yet
     day = round(DAY_S / SLOT_S)
     price = np.empty(foreseen.shape[0] - first)
     for begin in range(first, foreseen.shape[0], day):
@@ -271,4 +227,4 @@ def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> Float
     return price
 
 
-__all__ = ["HORIZON_S", "MEMBERS", "Autopilot", "Tape", "record"]
+__all__ = ["HORIZON_S", "MEMBERS", "SLOT_TICKS", "Autopilot", "Tape", "record"]

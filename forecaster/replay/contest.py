@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from forecaster.domain.service import CalendarSpec, Limits, Slo
 from forecaster.replay import rules
 from forecaster.replay.autopilot import Autopilot, record
 from forecaster.replay.burn_in import learnt, requests_per_minute
+from forecaster.replay.live import steered
 from forecaster.replay.match import HOPELESS, Matched, foreseen, match, unit_seconds
 from forecaster.replay.mean_planner import mean_planner
 from forecaster.replay.scene import (
@@ -227,10 +228,10 @@ class Court:
 
     def untuned(self) -> Entry:
         """Tidegate without hindsight: its price of a violation, steered by its own attainment."""
-        fleet = self.autopilot.steered(self._chunks(), self.terms.seed)
+        fleet = steered(self.autopilot, self.chunks(), self.terms.seed)
         score = self.judge(fleet)
         reached = score.attainment >= self.terms.slo.attainment
-        return self._priced("tidegate", 1.0, {}, Matched(1.0, fleet, score, reached, 2))
+        return self.priced("tidegate", 1.0, {}, Matched(1.0, fleet, score, reached, 2))
 
     @property
     def autopilot(self) -> Autopilot:
@@ -242,7 +243,7 @@ class Court:
     def judge(self, fleet: Timeline, hopeless: float = np.inf) -> Score:
         """The kernel's verdict."""
         return judge(
-            self._chunks(),
+            self.chunks(),
             self.scene.unit.profile,
             self.terms.slo,
             fleet,
@@ -255,7 +256,8 @@ class Court:
         allowed = (1 - self.terms.slo.attainment) * float(self.minute_requests.sum())
         return self.judge(fleet, max(HOPELESS * allowed, 100.0))
 
-    def _chunks(self) -> Sequence[RequestBatch] | Any:
+    def chunks(self) -> Iterable[RequestBatch]:
+        """The scored window's requests."""
         chunks = self.scene.trace.chunks(self.scene.start_s, self.scene.end_s)
         if self.minute_requests.sum() > _KEEP_ROWS:
             return chunks
@@ -278,7 +280,7 @@ class Court:
         else:
             units = partial(getattr(rules, name.replace("-", "_")), scene)
         found = match(units, KNOBS, scene, self.minute_requests, self.candidate)
-        return self._priced(name, found.knob, settings, found)
+        return self.priced(name, found.knob, settings, found)
 
     def _tuned(self) -> tuple[float, float]:
         """Half-life and hold of the smoothed last value that cost least, in hindsight."""
@@ -294,7 +296,8 @@ class Court:
         fleet = foreseen(units, KNOBS, self.scene, self.minute_requests)
         return fleet.ready_s + fleet.warming_s
 
-    def _priced(self, name: str, knob: float, settings: dict[str, Any], found: Matched) -> Entry:
+    def priced(self, name: str, knob: float, settings: dict[str, Any], found: Matched) -> Entry:
+        """An entry with what it cost."""
         unit_s = unit_seconds(found.fleet, found.score)
         price = self.scene.unit.price_per_hour
         return Entry(

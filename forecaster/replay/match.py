@@ -65,6 +65,7 @@ def match(
     minute_requests: FloatArray,
     judge: Callable[[Timeline], Score],
     tolerance: float = TOLERANCE,
+    attainment: float | None = None,
 ) -> Matched:
     """Find the least knob whose schedule keeps the target in the kernel.
 
@@ -81,8 +82,10 @@ def match(
         Share of the error budget that may be left unspent.
     judge : callable
         The kernel's verdict on a fleet.
+    attainment : float or None
+        Target; None: the SLO's.
     """
-    allowed = 1 - scene.table.question.slo.attainment
+    allowed = 1 - (scene.table.question.slo.attainment if attainment is None else attainment)
     wanted = math.log(allowed * (1 - tolerance / 2))
     aimed = math.log(allowed)
     missed: tuple[float, float] | None = None  # (log knob, log share outside), the target not kept

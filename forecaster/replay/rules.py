@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from forecaster.domain.demand import FloatArray, IntArray
+from forecaster.planning.course import ahead
 from forecaster.replay.scene import FINE_S, SLOT_S, TICK_S, Sight
-from forecaster.replay.timeline import ahead
 
 _SLOT_TICKS = round(SLOT_S / TICK_S)
 _DAY_SLOTS = round(86_400 / SLOT_S)

@@ -98,15 +98,3 @@ def timeline(wanted: UnitArray, start_s: float, tick_s: float, lead_s: float) ->
         actions=int((change != 0).sum()),
         moved=int(np.abs(change).sum()),
     )
-
-
-def ahead(wanted: UnitArray, ticks: int) -> UnitArray:
-    """Orders that have `wanted[t]` ready at every t: the most that the next `ticks` ticks want.
-
-    Examples
-    --------
-    >>> ahead(np.array([1, 1, 3, 1, 1]), 2).tolist()
-    [3, 3, 3, 1, 1]
-    """
-    padded = np.concatenate([wanted, np.full(ticks, wanted[-1])])
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, ticks + 1).max(axis=1))

@@ -38,7 +38,12 @@ from tests.integration.daemon_world import CHAT, World, learn, world
 from tests.integration.tier_helpers import LLAMA_TYPE
 from tests.local_server import self_signed
 
-TOKENS = {Role.PUSHER: "push-only", Role.VIEWER: "look-only", Role.OPERATOR: "hands-on", Role.ADMIN: "all-of-it"}
+TOKENS = {
+    Role.PUSHER: "push-only",
+    Role.VIEWER: "look-only",
+    Role.OPERATOR: "hands-on",
+    Role.ADMIN: "all-of-it",
+}
 METHODS = ("get", "put", "post", "delete")
 schemathesis.serializer.alias("application/x-protobuf", "application/octet-stream")
 FUZZ_CASES = int(os.environ.get("FUZZ_CASES", "360"))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster.capacity.kernel import UnitEventKind
-from forecaster.replay.timeline import ahead, timeline
+from forecaster.planning.course import ahead
+from forecaster.replay.timeline import timeline
 
 TICK_S = 60.0
 orders = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(lambda each: np.array(each))
