@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from forecaster.store import EmbeddedServer
+from tests.integration.api_world import noon_world, serve
 from tests.integration.cli_runner import Runner
+from tests.integration.daemon_world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,3 +26,24 @@ def cli(
     monkeypatch.setenv("TIDEGATE_DSN", dsn)
     monkeypatch.setenv("TIDEGATE_HOME", str(open_folder()))
     return Runner(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def noon(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world at noon with a plan, units and some requests of every kind."""
+    with noon_world(postgres, tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def url(noon: World) -> Iterator[str]:
+    """Its API without a token."""
+    with serve(noon) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def api(url: str) -> Iterator[httpx.Client]:
+    """A client of it."""
+    with httpx.Client(base_url=url, timeout=20.0) as client:
+        yield client
