@@ -377,7 +377,7 @@ STEPS = st.sampled_from(
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(STEPS, min_size=8, max_size=30), st.integers(0, 2**32))
 def test_any_sequence_of_writes_rotations_and_kills_counts_each_line_once(

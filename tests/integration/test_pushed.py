@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,7 +142,7 @@ EVENTS = [float(n) for n in np.cumsum(np.random.default_rng(3).poisson(4, 160))]
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_any_order_any_repetition_any_kill_gives_the_same_minutes(
@@ -183,7 +184,7 @@ def reset(store: Store) -> None:
         )
 
 
-def test_what_a_query_read_before_stays_and_a_log_is_not_counted_again(store: Store) -> None:
+def test_what_a_query_read_before_stays(store: Store) -> None:
     from forecaster.demand.counted import Counted, counted_sums
 
     pulled = Counted(np.array([T0_S, T0_S + 60]), *(np.array([50.0, 60.0]) for _ in range(3)))
@@ -195,14 +196,26 @@ def test_what_a_query_read_before_stays_and_a_log_is_not_counted_again(store: St
     assert minutes(store) == {}
     meter(store).read(T0_S + 600.0)
     assert minutes(store) == {1: 4, 2: 4, 3: 4}, "what is kept is counted anew"
-    batch = RequestBatch("web", np.array([T0_S + 1.0]), np.array([1]), np.array([1]))
-    new = LogSource(0, 1, "h", "web", "log", offset=1)
-    store.append_requests(LogSource(0, 1, "h", "web", "log"), new, [batch])
-    store.pushed.put("web", [counter([1, 2, 3, 4, 5, 6, 7, 8], every_s=15)])
-    reader = PushedMeter("web", CHAT, store.pushed, store.meters)
-    store.pushed.put("web", [Stream(NAME, LABELS, (Point(T0_S - 300.0, 0.0),))])
-    with pytest.raises(DataError, match="a request log of 'web'"):
-        reader.read(T0_S + 600.0)
+
+
+def test_counters_begin_where_a_log_ends_and_a_log_is_not_counted_again(store: Store) -> None:
+    def log(at_s: float, name: str) -> None:
+        batch = RequestBatch("chat", np.array([at_s]), np.array([1]), np.array([1]))
+        source = LogSource(0, 1, name, "chat", name)
+        store.append_requests(source, replace(source, offset=1), [batch])
+
+    log(T0_S + 70.0, "old")
+    store.pushed.put("chat", [counter([float(i) for i in range(16)])])
+    meter(store).read(T0_S + 600.0)
+    assert minutes(store) == {1: 1, 2: 4, 3: 4}
+    with pytest.raises(DataError, match="are counted from metrics"):
+        log(T0_S + 200.0, "new")
+    log(T0_S - 600.0, "older")
+    store.meters.forget("chat")
+    log(T0_S + 200.0, "new")
+    store.pushed.put("chat", [counter([float(i) for i in range(16, 20)], every_s=90)])
+    meter(store).read(T0_S + 900.0)
+    assert minutes(store)[3] == 1, "the log's minute stays the log's"
 
 
 def test_nonsense_of_a_sender_is_no_harm(store: Store) -> None:

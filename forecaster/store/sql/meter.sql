@@ -39,7 +39,7 @@ update service set meter = null, meter_since = null, meter_until = null where id
 
 -- What was pushed is counted anew.
 -- name: count_again
-update pushed set pulled = null, due = since where service_id = %(service_id)s;
+update pushed set due = since, pulled = null where service_id = %(service_id)s;
 
 -- Since when requests of these services are counted elsewhere.
 -- name: metered

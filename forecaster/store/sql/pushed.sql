@@ -47,13 +47,16 @@ on conflict (service_id) do update
 set since = least(p.since, excluded.since), newest = greatest(p.newest, excluded.newest),
     due = least(p.due, excluded.due);
 
+-- Samples count from where a query stopped reading or, before the first is counted, where a log ends.
 -- name: take
 update pushed p
 set reading = least(p.reading, p.due), due = null
 from service s
 where s.id = p.service_id and s.name = %(service)s
 returning extract(epoch from p.reading)::int8, extract(epoch from p.newest)::int8,
-          extract(epoch from greatest(p.since, p.pulled))::int8;
+          extract(epoch from greatest(p.since, p.pulled, case when s.meter is null then (
+              select max(d.start) + interval '1 minute' from demand_slot d where d.service_id = s.id
+          ) end))::int8;
 
 -- name: taken
 update pushed p
