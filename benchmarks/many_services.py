@@ -17,7 +17,6 @@ from forecaster.clock import SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.settings import (
     ApiSettings,
-    RetrainSettings,
     ServiceSettings,
     SloSettings,
 )
@@ -124,7 +123,6 @@ def settings_of(services: int) -> Settings:
             for n in range(1, services + 1)
         ),
         api=ApiSettings(port=0, requests_per_minute=0),
-        retrain=RetrainSettings(members=("profile", "ridge")),
     )
 
 
