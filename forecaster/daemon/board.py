@@ -317,6 +317,7 @@ class Board:
             When another order waits, or none.
         """
         pilot = self._pilot(name)
+        self.daemon.must_lead()
         with pilot.turn:
             gate = pilot.gate
             found = gate.approve(order_id, word.by) if approved else gate.decline(order_id)

@@ -126,6 +126,18 @@ class Daemon:
         """Whether this daemon orders."""
         return self.leadership.number is not None
 
+    def must_lead(self) -> None:
+        """Refuse what only the leader knows of.
+
+        Raises
+        ------
+        DataError
+            Where another daemon leads.
+        """
+        if not self.leads:
+            who = self.leadership.leader or "another daemon"
+            raise DataError(f"this daemon stands by: {who} leads", "ask that one")
+
     def lead(self) -> None:
         """Lead, go on leading, or stand by; a new leader tells the tier, then ticks and plans at once."""
         before = self.leadership.number

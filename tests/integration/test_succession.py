@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from forecaster.daemon.service import TAKE_OVER
-from forecaster.domain.errors import FencedError
+from forecaster.domain.errors import DataError, FencedError
 from forecaster.domain.word import Word
 from forecaster.store import Store
 from forecaster.store.leadership import LEASE_S
@@ -91,3 +91,9 @@ def test_the_beat_goes_on_while_a_new_leader_plans(
     second.daemon.lead()
     assert second.daemon.leads
     assert asked == [TAKE_OVER]
+
+
+def test_an_answer_is_for_the_leader(pair: tuple[World, World]) -> None:
+    _, second = pair
+    with pytest.raises(DataError, match="stands by: test leads"):
+        second.board.answer(CHAT, "chat-1-prewarm-2", True)
