@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from forecaster.config import Settings
 from forecaster.config.load import state_home
-from forecaster.domain.errors import StoreError
+from forecaster.domain.errors import StoreError, TidegateError
 from forecaster.store import EmbeddedServer, Store
 from forecaster.store.binaries import Account, server_home
 from forecaster.wiring.signals import shielded
+
+log = logging.getLogger(__name__)
+LOOK_S = 5.0
+"""Between two looks at the embedded server."""
 
 
 @contextmanager
@@ -38,7 +44,32 @@ def open_store(settings: Settings, home: Path | None = None) -> Iterator[Store]:
             server = stack.enter_context(EmbeddedServer(folder))
         store = stack.enter_context(Store.open(server.dsn))
         store.migrate()
+        stack.enter_context(watched(server))
         yield store
+
+
+@contextmanager
+def watched(server: EmbeddedServer) -> Iterator[None]:
+    """Start the embedded server again whenever it has gone: nobody else supervises it."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_S):
+            if server.running():
+                continue
+            log.warning("the embedded database is gone: it is started again")
+            try:
+                server.start()
+            except TidegateError as error:
+                log.warning("%s", error)
+
+    dog = threading.Thread(target=look, name="database-watch", daemon=True)
+    dog.start()
+    try:
+        yield
+    finally:
+        over.set()
+        dog.join()
 
 
 def stop_leftover(home: Path) -> None:

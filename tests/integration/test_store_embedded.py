@@ -13,8 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from forecaster.config import Settings
 from forecaster.domain.errors import StoreError
 from forecaster.store import EmbeddedServer, Store
+from forecaster.wiring.stores import open_store
+from tests.integration.tier_helpers import until
 
 OWNER = """
 import sys
@@ -170,3 +173,21 @@ def test_programs_are_copied_when_their_folder_is_private(
     with EmbeddedServer(home) as server:
         assert server.running()
         assert list((home / "postgres" / "programs").rglob("bin/postgres"))
+
+
+def test_a_server_that_dies_under_a_command_that_runs_is_started_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forecaster.wiring.stores.LOOK_S", 0.02)
+    with open_store(Settings(home=home)) as store:
+        store.append_decision("chat", 1.0, {}, {"kept": True}, False)
+        before = postmaster_pid(home)
+        os.kill(before, signal.SIGKILL)
+
+        def kept() -> bool:
+            try:
+                return postmaster_pid(home) != before and bool(store.decisions("chat"))
+            except (StoreError, OSError, IndexError):
+                return False
+
+        until(kept, "the database is back with what it held")
