@@ -53,6 +53,8 @@ SUPERVISED_S = (0.0, 3.0)
 """What supervises the daemons starts one that ended after this long."""
 AT_LEADER = 0.65
 """Share of the kills and pauses that are meant for the leader."""
+LATE_S = 1.0
+"""A daemon that wakes up answers first what it was asked before it was stopped."""
 SETTLED_S = 90.0
 """By then whoever was struck has planned again."""
 ENDINGS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
@@ -128,6 +130,8 @@ class Storm:
         for each in self.daemons:
             self._wake(each)
         self._until(lambda: all(each.ready for each in self.daemons), "both daemons")
+        self.pass_time(LATE_S)
+        unpin(self.found)
         self._planned_since(time.time())
 
     def begin_anew(self) -> float:
@@ -282,7 +286,6 @@ def play(
             with Operator(found, seed) as operator:
                 storm.rage(faults, gap_s, say)
             say("calm")
-            unpin(found)
             storm.recover()
             seconds = time.time() - began_s
             clients.stop()
