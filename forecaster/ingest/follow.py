@@ -179,9 +179,11 @@ class Follower:
                 try:
                     self._finish(sibling, name, read_s, options)
                 except DataError:
-                    self._whole[identity] = seen  # it will not be any better as it is
-                    raise
-                self._whole[identity] = seen
+                    if _still(sibling, identity, seen):  # it will not be any better as it is
+                        self._whole[identity] = seen
+                        raise
+                if _still(sibling, identity, seen):
+                    self._whole[identity] = seen
         self._scanned[path] = changed
 
     def _finish(
@@ -249,6 +251,14 @@ class Follower:
 def lately(options: IngestOptions) -> IngestOptions:
     """The options now: a log that is followed for days is never ahead of its time."""
     return replace(options, latest_s=time.time() + AHEAD_MOST_S)
+
+
+def _still(path: Path, identity: Identity, seen: Seen) -> bool:
+    """Whether a path names the file that it did: rotation moves them on while they are read."""
+    try:
+        return _identified(path.stat()) == (identity, seen)
+    except OSError:
+        return False
 
 
 def _identified(about: os.stat_result) -> tuple[Identity, Seen]:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from forecaster.config import Settings
 from forecaster.domain.errors import SettingError, StoreError, StoreUnavailableError
-from forecaster.ingest import IngestOptions
+from forecaster.ingest import IngestOptions, follow
 from forecaster.ingest.follow import LINGER_LOOKS, Follower
 from forecaster.store import Store
 from forecaster.wiring.checks import Health
@@ -109,13 +109,18 @@ def _closed() -> Iterator[None]:
         OPENED.pop().close()
 
 
-def known(store: Store) -> list[int]:
+def seen(store: Store) -> list[int]:
     """Numbers of the lines that were counted, in order."""
     if "chat" not in [each.name for each in store.services()]:
         return []
-    rows = store.request_rows("chat", *FAR)
-    assert store.slots("chat").arrivals.sum() == len(rows)
-    return sorted(rows.prompt_tokens.tolist())
+    return sorted(store.request_rows("chat", *FAR).prompt_tokens.tolist())
+
+
+def known(store: Store) -> list[int]:
+    """The same where nobody writes any more: demand says so, too."""
+    found = seen(store)
+    assert not found or store.slots("chat").arrivals.sum() == len(found)
+    return found
 
 
 def up_to(count: int) -> list[int]:
@@ -283,6 +288,31 @@ def test_a_database_that_is_away_loses_nothing_through_a_rotation(store: Store, 
     assert known(store) == up_to(19)
 
 
+def test_a_chain_that_moves_on_while_it_is_read(
+    store: Store, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, first = Writer(log), follower(store, log)
+    writer.write(5)
+    first.look()
+    writer.write(5)
+    rename(log)
+    writer.reopen()
+    writer.write(5)
+    stale, listed = follow._siblings(log), follow._siblings
+    rename(log)
+    writer.reopen()
+    writer.write(5)
+    listings = [stale]  # what was .1 when it was listed is .2 when it is opened
+    monkeypatch.setattr(
+        follow, "_siblings", lambda path: listings.pop() if listings else listed(path)
+    )
+    found = follower(store, log)
+    for _ in range(3):
+        found.look()
+    assert known(store) == up_to(20)
+    assert found.failures == {}
+
+
 def test_bad_lines_are_counted_and_bad_files_hold_no_others(
     store: Store, tmp_path: Path, log: Path
 ) -> None:
@@ -319,13 +349,17 @@ def test_the_command_is_killed_and_interrupted_and_loses_nothing(
         process = subprocess.Popen(
             argv, env=environment, stdout=subprocess.PIPE, preexec_fn=default_sigint, text=True
         )
-        until(lambda: known(store) == up_to(writer.count), "the lines", 30.0)
-        writer.write(5)
-        rename(log)
-        writer.reopen()
-        writer.write(5)
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=20)
+        try:
+            until(lambda: seen(store) == up_to(writer.count), "the lines", 30.0)
+            writer.write(5)
+            rename(log)
+            writer.reopen()
+            writer.write(5)
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.communicate()
     assert process.returncode == 0
     assert json.loads(said)["failures"] == {}
     found = follower(store, log)
@@ -352,7 +386,7 @@ def test_the_daemon_follows_what_its_settings_name(
     with fed(settings, store, daemon):
         until(lambda: len(store.services()) == 2, "both logs", 20.0)
         writer.write(4)
-        until(lambda: known(store) == up_to(8), "what was added", 20.0)
+        until(lambda: seen(store) == up_to(8), "what was added", 20.0)
         assert daemon.failures == {}
         log.write_text("[\n")
         until(lambda: "tail chat" in daemon.failures, "what is wrong", 20.0)

@@ -227,7 +227,10 @@ def test_months_back_are_read_with_progress_through_a_kill(
         environment = os.environ | {"TIDEGATE_DSN": dsn}
         killed = subprocess.Popen([sys.executable, "-m", "forecaster.cli", *asked], env=environment)
         fake.kill = killed.kill
-        assert killed.wait(60) == -signal.SIGKILL
+        try:
+            assert killed.wait(60) == -signal.SIGKILL
+        finally:
+            killed.kill()
         (before,) = store.services()
         assert before.requests > 4 * DAY_S // 12
         screen = io.StringIO()
