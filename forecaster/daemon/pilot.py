@@ -199,10 +199,12 @@ class Pilot:
         # in force only once it is in the journal: a decision is explained by a recorded plan
         self.state.table, self.state.table_id = table, plan_id
         self.state.forecast, self.state.lead_time_s = made.forecast, made.policy.lead_time_s
-        self.spool.keep_table(table, plan_id)
-        self.spool.keep_learnt(self.service.name, self.planner.learnt())
-        said = to_verify(made.forecast, self.planner.feed.model_id)
-        self.store.learning.foretell(self.service.name, said)
+        try:
+            self.spool.keep_table(table, plan_id)
+            self.spool.keep_learnt(self.service.name, self.planner.learnt())
+        finally:
+            said = to_verify(made.forecast, self.planner.feed.model_id)
+            self.store.learning.foretell(self.service.name, said)
 
     def watch(self) -> float | None:
         """Learn from the requests that ended since the last tick.

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import orjson
 
+from forecaster.domain.errors import StoreError
 from forecaster.domain.plan import TideTable
 from forecaster.planning.journal import table_from_dict, table_to_dict
 
@@ -68,7 +69,7 @@ class Spool:
     def push(self, entry: dict[str, Any]) -> None:
         """Append a decision that the database could not take; the oldest are kept."""
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
-        with self._alone(), self.journal.open("a+b") as file:
+        with _written(self.journal), self._alone(), self.journal.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size > MAX_SPOOLED_BYTES:
                 return
@@ -85,7 +86,9 @@ class Spool:
         int
             Entries that were taken; 0 while another daemon hands over.
         """
-        with self.journal.with_suffix(".drain").open("ab") as lock:
+        if not self.journal.exists() or not self.journal.stat().st_size:
+            return 0
+        with _written(self.journal), self.journal.with_suffix(".drain").open("ab") as lock:
             return self._drain(take) if _locked(lock) else 0
 
     def _drain(self, take: Callable[[dict[str, Any]], object]) -> int:
@@ -143,8 +146,25 @@ def _locked(file: IO[bytes]) -> bool:
 def _put(path: Path, content: bytes) -> None:
     """Readers see the old file or the new one, never a part; writers do not meet."""
     fresh = path.with_suffix(f"{path.suffix}.{os.getpid()}")
-    fresh.write_bytes(content)
-    fresh.replace(path)
+    with _written(path):
+        try:
+            fresh.write_bytes(content)
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say what a full or read-only disk means; what was there stays as it was."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path.parent} cannot be written: {error.strerror}",
+            "free the disk, or make it writable: what is in force goes on",
+        ) from error
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

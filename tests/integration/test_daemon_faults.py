@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -325,3 +326,23 @@ def test_what_was_learnt_survives_a_crash(afternoon: World) -> None:
     assert list(again.carrying.belief.evidence) == kept["evidence"]
     assert again.learnt()["evidence"] == kept["evidence"]
     assert {str(day): spent for day, spent in again.learnt()["budget"].items()} == kept["budget"]
+
+
+def test_a_full_disk_is_said_while_the_plan_in_the_database_goes_on(
+    afternoon: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = afternoon.pilot.state.table_id
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        for _ in afternoon.steps(7):
+            pass
+        assert "cannot be written: No space left on device" in afternoon.note
+        assert afternoon.pilot.state.table_id > before
+        assert afternoon.supply >= 2
+    for _ in afternoon.steps(7):
+        pass
+    assert afternoon.note == ""
+    assert afternoon.spool.last_table(CHAT)[1] == afternoon.pilot.state.table_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from forecaster.daemon.floor import floor_table
 from forecaster.daemon.spool import Spool
-from forecaster.domain.errors import StoreUnavailableError
+from forecaster.domain.errors import StoreError, StoreUnavailableError
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable
 from forecaster.domain.service import Limits
 from forecaster.planning.policy import Policy
@@ -147,3 +149,25 @@ def test_a_daemon_that_is_stopped_while_it_writes_is_not_waited_for(
     with one._alone():
         two.push(entry(1))
     assert drained(two) == [1.0]
+
+
+@pytest.mark.parametrize("why", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_said_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    spool = Spool(tmp_path)
+    spool.keep_table(TABLE, 1)
+    spool.push(entry(1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(why, os.strerror(why))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", refuse)
+        disk.setattr(Path, "open", refuse)
+        for write in (lambda: spool.keep_table(TABLE, 2), lambda: spool.push(entry(2))):
+            with pytest.raises(StoreError, match=os.strerror(why)):
+                write()
+    assert Spool(tmp_path).last_table("chat") == (TABLE, 1)
+    assert drained(spool) == [1.0]
+    assert {each.suffix for each in spool.folder.iterdir()} == {".json"}
