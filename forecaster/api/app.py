@@ -109,6 +109,11 @@ def _read_routes(app: FastAPI, backend: Backend) -> None:
         """Every service in a line each."""
         return await read(backend.overview)
 
+    @app.get("/v1/quotas", tags=["services"], response_class=Answer)
+    async def quotas() -> Response:
+        """GPUs that services share: who holds how many, who is refused some, what that costs."""
+        return await read(backend.desk.quotas)
+
     @app.get("/v1/services/{service}", tags=["services"], response_class=Answer)
     async def service(service: str) -> Response:
         """One service: what it is, what it holds, what it kept of its SLO."""

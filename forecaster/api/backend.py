@@ -23,6 +23,10 @@ class Desk(Protocol):
         """Every service's month in a line each."""
         ...
 
+    def quotas(self) -> dict[str, Any]:
+        """GPUs that services share: who holds how many, who is refused some, what that costs."""
+        ...
+
     def lives(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
         """Each unit's life as stays in states; the last day where nothing is said."""
         ...

@@ -79,6 +79,9 @@ class _Overview(Collector):
         )
         yield self._gauge("need_units", "Fewest units that keep the SLO now", "need_units")
         yield self._gauge("hold_units", "Units to have ready now", "hold_units")
+        yield self._gauge(
+            "refused_units", "Units of a shared quota that others have now", "refused_units"
+        )
         yield self._gauge("lead_time_seconds", "Order to ready, p90", "lead_time_s")
         units = GaugeMetricFamily("tidegate_units", "Units by state", labels=["service", "state"])
         requests = CounterMetricFamily(

@@ -30,6 +30,7 @@ MODULES = (
     "plan",
     "replay",
     "frontier",
+    "quota",
     "units",
     "deploy",
     "pin",
@@ -41,7 +42,7 @@ MODULES = (
 )
 COMPLETION = "_TIDEGATE_COMPLETE"
 """Set by a shell that asks what may follow."""
-LISTS = ("--quantile", "--elasticities", "--targets")
+LISTS = ("--quantile", "--elasticities", "--targets", "--gpus")
 """Options that take several numbers: after one name, or with the name repeated."""
 
 

@@ -105,6 +105,7 @@ class Board:
             "planned_rps": slot.high_rate_rps if slot else None,
             "need_units": slot.need_units if slot else None,
             "hold_units": slot.hold_units if slot else None,
+            "refused_units": slot.refused_units if slot else None,
             "units": {
                 "ready": fleet.ready if fleet else 0,
                 "warming": fleet.warming if fleet else 0,

@@ -8,6 +8,7 @@ from typing import Any
 from forecaster.daemon.accounts import month_of, statement
 from forecaster.daemon.bookkeeper import tariff_of
 from forecaster.daemon.notifier import alert_dict
+from forecaster.daemon.quotas import quotas
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError
 from forecaster.domain.ports import Clock
@@ -59,6 +60,10 @@ class Desk:
             ),
             "services": services,
         }
+
+    def quotas(self) -> dict[str, Any]:
+        """GPUs that services share: who holds how many, who is refused some, what that costs."""
+        return quotas(self.daemon.sharing, self.store, self.clock.now_s())
 
     def lives(self, name: str, from_s: float | None, to_s: float | None) -> dict[str, Any]:
         """Each unit's life as stays in states, cut to the range."""

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from forecaster.config.settings import Settings
@@ -93,6 +94,7 @@ class Daemon:
         self.leadership = leadership
         self.jobs = Jobs(on_dead)
         self._took_over: int | None = None
+        self._written_s: dict[str, float] = {}
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -211,7 +213,17 @@ class Daemon:
                     for pilot in group.pilots:
                         self.failures.guard("tick", pilot, pilot.tick)
                         self.failures.remind(pilot)
+                    self._write_refusals(group)
             self.ticks += 1
+
+    def _write_refusals(self, group: Group) -> None:
+        """What was refused to whom, and what that is expected to cost."""
+        now_s = self.clock.now_s()
+        since_s = self._written_s.get(group.name, now_s)
+        self._written_s[group.name] = now_s
+        with suppress(StoreError):  # the note of the tick says that it is away
+            seconds = min(now_s - since_s, 2 * self.settings.planner.tick_s)
+            self.sharing.write_down(group, self.store, now_s, seconds)
 
     def tick_one(self, pilot: Pilot) -> None:
         """Decide for one service, now: somebody said something."""

@@ -17,6 +17,7 @@ from forecaster.domain.service import Mode, Quota
 from forecaster.domain.units import Fleet
 from forecaster.planning.course import lead_slots
 from forecaster.planning.share import Claim, Share, claim, shares
+from forecaster.store import Store
 
 HOLDING = WARMING_STATES | {UnitState.READY, UnitState.DRAINING}
 """States in which a unit has its GPUs."""
@@ -31,6 +32,11 @@ class Group:
 
     quota: Quota | None
     pilots: Sequence[Pilot]
+
+    @property
+    def name(self) -> str:
+        """Of the quota, or of the service that is alone."""
+        return self.pilots[0].service.name if self.quota is None else f"quota {self.quota.name}"
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -106,6 +112,27 @@ class Sharing:
         """A pilot with those that share its quota."""
         quota = self.quotas.get(pilot.service.quota)
         return Group(quota, [pilot] if quota is None else self.members(quota.name))
+
+    def write_down(self, group: Group, store: Store, now_s: float, seconds: float) -> None:
+        """Keep what the plans in force refused over the last seconds, to the services of a quota.
+
+        Raises
+        ------
+        StoreError
+            When the database is away: these seconds are not written down.
+        """
+        if group.quota is None:
+            return
+        for pilot in group.pilots:
+            table = pilot.state.table
+            if table is None or seconds <= 0:
+                continue
+            # what is missing now was refused when it would have been ordered
+            slot = table.at(now_s + table.lead_time_s + table.slot_s)
+            if slot.refused_units:
+                name = pilot.service.name
+                unit_s = slot.refused_units * seconds
+                store.books.refuse(name, now_s, unit_s, slot.refused_rps * seconds)
 
     def replan(
         self, group: Group, guard: Guard, nowcast_erl: Mapping[str, float | None] | None = None

@@ -125,7 +125,7 @@ class Live:
     def _counted(self, done: Finished) -> Finished:
         """Interactive requests among those that have finished; batch ones are ticked off."""
         if self.trough is not None and self._batch_rows:
-            rows = np.array([self._batch_rows.pop(n, -1) for n in done.number.tolist()])
+            rows = np.array([self._batch_rows.pop(n, -1) for n in done.number.tolist()], np.int64)
             self.trough.answered(rows[rows >= 0], rows_done(done, rows >= 0))
             done = rows_done(done, rows < 0)
         self._tally.add(done)

@@ -73,14 +73,7 @@ class MemorySink:
 
     def log(self, service: str) -> RequestBatch:
         """Requests of one service in order of arrival."""
-        kept = self._batches.pop(service)
-        whole = RequestBatch(
-            service,
-            np.concatenate([each.arrival_s for each in kept]),
-            np.concatenate([each.prompt_tokens for each in kept]),
-            np.concatenate([each.output_tokens for each in kept]),
-        )
-        return sorted_log(whole)
+        return sorted_log(joined(service, self._batches.pop(service)))
 
 
 @dataclass(frozen=True)
@@ -132,6 +125,64 @@ def read_log(
     found = chosen(sink.rows, service)
     others = {name: rows for name, rows in sink.rows.items() if name != found}
     return ReadLog(sink.log(found), report, others)
+
+
+def read_services(
+    sources: Sequence[tuple[str, str]],
+    services: Sequence[str],
+    options: IngestOptions,
+    progress: Progress | None = None,
+) -> dict[str, RequestBatch]:
+    """Read the requests of several services out of one or several logs.
+
+    Parameters
+    ----------
+    sources : sequence of (str, str)
+        Service and file: its rows of that name, or all of them where it names one service or none;
+        an empty service takes the names that the log itself gives.
+    services : sequence of str
+        Whose requests are wanted: every one of them.
+
+    Raises
+    ------
+    DataError
+        When a log cannot be read, or none has requests of a service.
+    """
+    parts: dict[str, list[RequestBatch]] = {}
+    named: Counter[str] = Counter()
+    for service, path in sources:
+        sink = MemorySink()
+        unnamed = service or Path(path).name
+        try:
+            ingest_file(path, sink, replace(options, service="", unnamed=unnamed), progress)
+        except CutShortLogError as error:
+            raise DataError(error.problem, "replay the complete file") from error
+        named += sink.rows
+        if service:
+            only = next(iter(sink.rows), service) if len(sink.rows) < 2 else service
+            found = {service: only} if only in sink.rows else {}
+        else:
+            found = {name: name for name in services if name in sink.rows}
+        for name, in_log in found.items():
+            parts.setdefault(name, []).append(sink.log(in_log))
+    for name in services:
+        if name not in parts:
+            known = ", ".join(f"{each} ({rows:,})" for each, rows in named.most_common(_NAMED))
+            raise DataError(
+                f"the logs have no requests of service {name!r}",
+                f"they name {known or 'nobody'}; name a file that names none as {name}=FILE",
+            )
+    return {name: sorted_log(joined(name, parts[name])) for name in services}
+
+
+def joined(service: str, parts: Sequence[RequestBatch]) -> RequestBatch:
+    """Requests of several batches, one after the other."""
+    return RequestBatch(
+        service,
+        np.concatenate([each.arrival_s for each in parts]),
+        np.concatenate([each.prompt_tokens for each in parts]),
+        np.concatenate([each.output_tokens for each in parts]),
+    )
 
 
 def chosen(rows: Counter[str], service: str) -> str:

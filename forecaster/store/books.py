@@ -96,6 +96,19 @@ class Books:
             ]  # fmt: skip
             cursor.executemany(_SQL["put"], rows)
 
+    def refuse(self, service: str, at_s: float, unit_s: float, requests: float) -> None:
+        """Add what a service was refused of the GPUs that it shares, and what that is expected to cost."""
+        with self._pool.transaction() as connection:
+            number = services.service_ids(connection, [service])[service]
+            row = {"service_id": number, "at_s": at_s, "unit_s": unit_s, "requests": requests}
+            connection.execute(_SQL["refuse"], row)
+
+    def refused(self, from_s: float, to_s: float) -> dict[str, tuple[float, float]]:
+        """Unit-seconds and expected requests that services were refused in the hours of a range."""
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["refused"], {"from_s": from_s, "to_s": to_s}).fetchall()
+        return {name: (float(unit_s), float(requests)) for name, unit_s, requests in rows}
+
     def aim(self, service: str, at_s: float, units: int) -> None:
         """Write down what Tidegate would hold from now on."""
         with self._pool.transaction() as connection:

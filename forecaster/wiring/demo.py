@@ -23,7 +23,7 @@ import orjson
 from forecaster.capacity.sizing import Question, capacity_rps
 from forecaster.clock import ScaledClock
 from forecaster.config import Settings
-from forecaster.config.settings import ServiceSettings, SloSettings
+from forecaster.config.settings import QuotaSettings, ServiceSettings, SloSettings
 from forecaster.domain.demand import TokenMix
 from forecaster.domain.profile import UnitType
 from forecaster.replay.sample import Sample, between
@@ -42,6 +42,9 @@ TRAFFIC_GRACE_S = 6.0
 HEAD_START_S = 4.0
 """Real seconds for tier, first units and traffic generator to come up before the day begins."""
 CHAT, CLASSIFY = "chat", "classify"
+CLASSIFY_UNITS = 2
+QUOTA = "machine"
+"""Both services share what runs on this machine; there is enough for both."""
 SETTINGS_FILE = "tidegate.toml"
 
 
@@ -56,15 +59,18 @@ def demo_settings(settings: Settings, now_s: float) -> Settings:
         max_units=MAX_UNITS,
         timezone=timezone,
         log_sample=1 / SPEED,
+        quota=QUOTA,
+        priority=1,
     )
     classify = ServiceSettings(
         name=CLASSIFY,
         unit="mlp-classifier",
         slo=SloSettings(latency_p99_s=0.25, attainment=0.99),
         min_units=1,
-        max_units=2,
+        max_units=CLASSIFY_UNITS,
         timezone=timezone,
         log_sample=1 / SPEED,
+        quota=QUOTA,
     )
     planner = settings.planner.model_copy(
         update={"tick_s": 60.0, "replan_s": 300.0, "believed": BELIEVED}
@@ -75,6 +81,7 @@ def demo_settings(settings: Settings, now_s: float) -> Settings:
     return settings.model_copy(
         update={
             "service": (chat, classify),
+            "quota": (QuotaSettings(name=QUOTA, gpus=MAX_UNITS + CLASSIFY_UNITS),),
             "planner": planner,
             "tier": tier,
             # a log of one request in 240 needs longer slots to tell load from noise
@@ -102,6 +109,8 @@ def write_settings(settings: Settings, home: Path, api_url: str) -> None:
     lines += ["[api]", f"port = {api_url.rsplit(':', 1)[-1]}"]
     lines += ["[planner]", f"believed = {settings.planner.believed}"]
     lines += ["[retrain]", f"slot_s = {settings.retrain.slot_s}"]
+    for shared in settings.quota:
+        lines += ["[[quota]]", f"name = {_toml(shared.name)}", f"gpus = {shared.gpus}"]
     for each in settings.service:
         values = each.model_dump(mode="json", exclude_defaults=True)
         slo = values.pop("slo", {})

@@ -215,6 +215,9 @@ def test_the_fleet_page_draws_every_life_with_its_reasons(page: Page, dashboard:
     assert {unit["unit_id"] for unit in said} <= {unit for _, units in traces for unit in units}
     reasons = page.evaluate("document.getElementById('fleet-chart').data[2].customdata")
     assert all(len(reason) > 1 for _, _, reason in reasons)
+    (quota,) = httpx.get(f"{dashboard}/v1/quotas").json()["quotas"]
+    expect(page.locator("#quota-note")).to_contain_text(f"of {quota['gpus']} GPUs are held")
+    expect(page.locator("#quota-table tbody th")).to_have_text(["chat", "classify"])
     page.locator("#fleet-page summary").click()
     expect(page.locator("#fleet-table tbody tr")).not_to_have_count(0)
     expect(page.locator("#fleet-table tbody tr").last).to_contain_text(re.compile("pre-warm|drain"))

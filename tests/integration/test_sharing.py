@@ -16,12 +16,14 @@ from forecaster.daemon.alarms import Alarms
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.quotas import quotas
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.sharing import HOLDING
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.plan import Reason
 from forecaster.domain.service import Mode, Quota
+from forecaster.domain.word import Word
 from forecaster.planning.journal import decision_to_dict, replay_decision, table_from_dict
 from forecaster.replay.sample import Sample, between
 from forecaster.store import Store
@@ -129,7 +131,10 @@ def test_a_day_under_one_quota(morning: Shared) -> None:
         assert sum(held.values()) <= GPUS
         tables_now = {name: pilot.state.table for name, pilot in morning.daemon.pilots.items()}
         assert all(tables_now.values()), morning.daemon.failures
-        ahead = {name: table.at(morning.clock.now + LEAD_S) for name, table in tables_now.items()}  # type: ignore[union-attr]
+        ahead = {
+            name: table.at(morning.clock.now + table.lead_time_s + table.slot_s)
+            for name, table in tables_now.items()
+        }  # type: ignore[union-attr]
         first_short += ahead[FIRST].refused_units
         refused += ahead[SECOND].refused_units
         if ahead[SECOND].refused_units:
@@ -138,6 +143,13 @@ def test_a_day_under_one_quota(morning: Shared) -> None:
         plans_now = [each.slots for each in tables_now.values() if each is not None]
         together = [sum(each.hold_units for each in slot) for slot in zip(*plans_now, strict=True)]
         assert max(together[10:]) * UNIT.gpus <= GPUS
+    (said,) = quotas(morning.daemon.sharing, morning.store, morning.clock.now)["quotas"]
+    mine, other = said["services"]
+    assert (said["gpus"], mine["service"], other["service"]) == (GPUS, FIRST, SECOND)
+    assert said["taken_gpus"] == mine["taken_gpus"] + other["taken_gpus"] <= GPUS
+    assert mine["past_day"]["refused_unit_hours"] == pytest.approx(first_short * TICK_S / 3600)
+    assert other["past_day"]["refused_unit_hours"] == pytest.approx(refused * TICK_S / 3600)
+    assert other["past_day"]["refused_requests"] > 0
     assert refused > 0
     # the first in line is refused nothing but the floor of the other
     assert morning.daemon.failures == {}
@@ -160,7 +172,7 @@ def test_what_changes_by_day(morning: Shared) -> None:
         morning.step()
     first, second = (morning.daemon.pilots[name] for name in (FIRST, SECOND))
     kept = morning.gpus(SECOND)
-    morning.store.switch(morning.clock.now, SECOND, "mode", Mode.OBSERVE.value, "test")
+    morning.store.switch(morning.clock.now, SECOND, "mode", Mode.OBSERVE.value, Word("test"))
     for _ in range(round(5 * 3600 / TICK_S)):
         held = morning.step()
         assert held[SECOND] == kept, "who may not order keeps what it has"

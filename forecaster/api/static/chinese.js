@@ -25,6 +25,8 @@ const CHINESE = {
   "planned for {rate} /s": "按 {rate} /秒 计划", "no champion": "无冠军模型", "no decision yet": "尚无决策", "nothing was decided here": "此时无决策",
   "hold {hold} ({reason}); {rate} requests/s ({load} erl) need {need}, {binding} binds": "保持 {hold}（{reason}）；{rate} 请求/秒（{load} erl）需要 {need}，约束为 {binding}",
   // fleet
+  "shared GPUs": "共享 GPU", "GPUs": "GPU", "GPUs that services share": "服务共享的 GPU", "priority": "优先级", "wants": "想要", "refused, next 24 h": "未来 24 小时未获批",
+  "refused, last 24 h": "过去 24 小时未获批", "{n} unit-hours, {r} requests": "{n} 单元小时，{r} 个请求", "{name}: {taken} of {all} GPUs are held": "{name}：已占用 {taken} / {all} 个 GPU",
   "failed": "失败", "gone": "已释放", "lives": "生命历程", "unit": "单元", "born": "诞生", "ended": "结束", "hours": "小时", "state": "状态",
   "the newest {n} of {all} units of the last 24 hours": "过去 24 小时 {all} 个单元中最新的 {n} 个", "{n} units in the last 24 hours": "过去 24 小时共 {n} 个单元",
   "Each unit's life as a line through time, coloured by state; the table below says the same": "每个单元的生命历程，按状态着色；下表内容相同",

@@ -31,9 +31,25 @@ function lifeLine(unit) {
     hours((unit.ended_s ?? found.to_s) - unit.born_s), say(state), element("span", reason || "–", { class: "words" })];
 }
 
+function refusedLine(hoursRefused, requests) {
+  return hoursRefused > 0 ? say("{n} unit-hours, {r} requests", { n: number(hoursRefused), r: number(requests) }) : "–";
+}
+
+function showQuota(quota) {
+  byId("quota-section").hidden = !quota;
+  if (!quota) return;
+  byId("quota-note").textContent = say("{name}: {taken} of {all} GPUs are held", { name: quota.name, taken: quota.taken_gpus, all: quota.gpus });
+  fillTable("quota-table", quota.services.map((s) => [s.service, s.priority, s.taken_gpus, s.wanted_units ?? "–", s.hold_units ?? "–",
+    refusedLine(s.refused_unit_hours, s.refused_requests), refusedLine(s.past_day.refused_unit_hours, s.past_day.refused_requests)]));
+}
+
 pages.fleet = {
-  load: (name) => ask(pathOf(name, "lives")),
+  async load(name) {
+    const [lives, shared] = await Promise.all([ask(pathOf(name, "lives")), ask("/v1/quotas")]);
+    return { ...lives, quota: shared.quotas.find((quota) => quota.services.some((each) => each.service === name)) };
+  },
   draw(lives) {
+    showQuota(lives.quota);
     const units = lives.units.slice(-UNITS_MOST);
     byId("fleet-note").textContent = lives.units.length > units.length
       ? say("the newest {n} of {all} units of the last 24 hours", { n: units.length, all: lives.units.length })

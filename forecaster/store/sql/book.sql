@@ -61,3 +61,15 @@ where service_id = %(service_id)s and (at < to_timestamp(%(to_s)s) or %(to_s)s =
        where service_id = %(service_id)s and at <= to_timestamp(%(from_s)s)),
       to_timestamp(%(from_s)s))
 order by at;
+
+-- name: refuse
+insert into refusal (service_id, start, unit_s, requests)
+values (%(service_id)s, date_trunc('hour', to_timestamp(%(at_s)s), 'UTC'), %(unit_s)s, %(requests)s)
+on conflict (service_id, start) do update
+set unit_s = refusal.unit_s + excluded.unit_s, requests = refusal.requests + excluded.requests;
+
+-- name: refused
+select s.name, sum(r.unit_s), sum(r.requests)
+from refusal r join service s on s.id = r.service_id
+where r.start >= to_timestamp(%(from_s)s) and r.start < to_timestamp(%(to_s)s)
+group by s.name;
