@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.daemon_world import CHAT, World
 
 ROUTES = {
-    "/v1/services", "/v1/services/{service}", "/v1/services/{service}/forecast",
+    "/v1/quotas", "/v1/services", "/v1/services/{service}", "/v1/services/{service}/forecast",
     "/v1/services/{service}/accuracy", "/v1/services/{service}/anomalies",
     "/v1/services/{service}/plan", "/v1/services/{service}/units",
     "/v1/services/{service}/champions",

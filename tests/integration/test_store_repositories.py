@@ -279,33 +279,8 @@ def test_a_refused_batch_leaves_nothing(store: Store) -> None:
 def test_migrating_is_idempotent_and_safe_from_two_sides(store: Store, dsn: str) -> None:
     assert store.migrate() == 0
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for table in (
-            "migration",
-            "foretold",
-            "fold",
-            "demand_day",
-            "judgement",
-            "retrain_run",
-            "model",
-            "decision",
-            "unit_event",
-            "demand_slot",
-            "service",
-            "source",
-            "request",
-            "tier_cursor",
-            "pin",
-            "switch",
-            "unit_life",
-            "tariff",
-            "book",
-            "shadow",
-            "alert",
-            "notice",
-            "leader",
-        ):
-            connection.execute(f"drop table {table} cascade")
-        connection.execute("drop function request_add_days, request_drop_days")
+        connection.execute("drop schema public cascade")
+        connection.execute("create schema public")
     applied: list[int] = []
     threads = [threading.Thread(target=lambda: applied.append(store.migrate())) for _ in range(3)]
     for thread in threads:

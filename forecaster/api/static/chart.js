@@ -4,6 +4,13 @@ const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const faded = (name, opacity) => shade(name) + Math.round(255 * opacity).toString(16).padStart(2, "0");
 
+function fetchPlotly() {
+  // a megabyte of code that figures and tables need not wait for
+  const script = element("script", "", { src: "/static/plotly.min.js" });
+  script.onload = redraw;
+  document.head.append(script);
+}
+
 function drawChart(id, traces, layout) {
   if (!window.Plotly || !byId(id).clientWidth) return;
   const line = shade("line"), axis = { gridcolor: line, zeroline: false, automargin: true };

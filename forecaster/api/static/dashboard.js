@@ -62,7 +62,7 @@ function listen() {
     overview = JSON.parse(event.data);
     problem("");
     show();
-    if (first) { refresh(); setInterval(refreshWhenDue, DUE_EVERY_MS); }
+    if (first) { setTimeout(fetchPlotly); refresh(); setInterval(refreshWhenDue, DUE_EVERY_MS); }
   });
   events.addEventListener("problem", (event) => problem(JSON.parse(event.data)));
   events.onerror = () => problem(say("the daemon does not answer; trying again"));
@@ -84,7 +84,7 @@ async function enter(tried = false) {
   };
 }
 
-addEventListener("load", () => {
+addEventListener("DOMContentLoaded", () => {
   bindLanguage(() => { showTitle(); redraw(); });
   addEventListener("hashchange", openPage);
   darkScheme.addEventListener("change", redraw);
