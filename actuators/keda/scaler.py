@@ -10,15 +10,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 
 from actuators.keda.messages import SERVICE, message_class
-from forecaster.domain.errors import DataError, SettingError, TidegateError
+from actuators.rpc_server import RpcServer, Tls, unary, written
+from forecaster.domain.errors import DataError, TidegateError
 
 log = logging.getLogger(__name__)
 METADATA_KEY = "service"
@@ -35,15 +33,6 @@ Wanted = Callable[[str], int]
 `TidegateError` when unsure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Certificate and key in PEM; with `client_ca` only clients that it vouches for may ask."""
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
-
-
 class ExternalScaler:
     """KEDA's external scaler, pull and push.
 
@@ -58,7 +47,7 @@ class ExternalScaler:
     def __init__(self, wanted: Wanted, push_s: float = PUSH_S) -> None:
         self._wanted, self._push_s = wanted, push_s
         self._stopping = threading.Event()
-        self._server: grpc.Server | None = None
+        self._server: RpcServer | None = None
 
     def start(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Serve; return the port.
@@ -68,39 +57,20 @@ class ExternalScaler:
         SettingError
             When the port is taken or a file cannot be read.
         """
-        server = grpc.server(
-            ThreadPoolExecutor(THREADS, thread_name_prefix="keda"),
-            options=[("grpc.so_reuseport", 0)],
-        )
-        server.add_generic_rpc_handlers((self._handler(),))
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            if tls is None:
-                bound = server.add_insecure_port(address)
-            else:
-                bound = server.add_secure_port(address, _credentials(tls))
-        except RuntimeError as error:
-            raise SettingError(
-                "keda.port", port, f"cannot listen on {host}", "set another port, or 0"
-            ) from error
-        server.start()
+        server = RpcServer("keda", THREADS, (self._handler(),))
+        bound = server.start(host, port, tls)
         self._server = server
-        return int(bound)
+        return bound
 
     def stop(self) -> None:
         """End streams and calls."""
         self._stopping.set()
         if self._server is not None:
-            self._server.stop(1.0).wait()
+            self._server.stop()
 
     def _handler(self) -> Any:
         ref = message_class("ScaledObjectRef").FromString
         asked = message_class("GetMetricsRequest").FromString
-
-        def unary(call: Any, read: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(
-                call, request_deserializer=read, response_serializer=_bytes
-            )
 
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -109,7 +79,7 @@ class ExternalScaler:
                 "GetMetricSpec": unary(self._metric_spec, ref),
                 "GetMetrics": unary(self._metrics, asked),
                 "StreamIsActive": grpc.unary_stream_rpc_method_handler(
-                    self._stream, request_deserializer=ref, response_serializer=_bytes
+                    self._stream, request_deserializer=ref, response_serializer=written
                 ),
             },
         )
@@ -179,20 +149,3 @@ def _service(ref: Any, context: Any) -> str:
             f"the trigger of {ref.namespace}/{ref.name} names no service: add `{METADATA_KEY}` to its metadata",
         )
     return service
-
-
-def _bytes(message: Any) -> bytes:
-    raw: bytes = message.SerializeToString()
-    return raw
-
-
-def _credentials(tls: Tls) -> Any:
-    def read(key: str, path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise SettingError(key, str(path), f"cannot be read: {error.strerror}") from error
-
-    pair = (read("keda.tls_key", tls.key), read("keda.tls_cert", tls.cert))
-    ca = None if tls.client_ca is None else read("keda.client_ca", tls.client_ca)
-    return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)

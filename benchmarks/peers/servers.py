@@ -1,4 +1,4 @@
-"""Triton, MLServer and Ray Serve, the real ones, from PyPI in environments of their own: for benchmarks and tests.
+"""Triton, MLServer, Ray Serve and Dynamo's planner, the real ones, from PyPI in environments of their own: for benchmarks and tests.
 
 `TIDEGATE_BENCH_PEERS` is the folder of the environments (about 1 GB; default: in the temporary folder).
 `make bench-peers` installs what it compares, ``python -m benchmarks.peers.servers`` all of them; tests use what is
@@ -31,7 +31,20 @@ PACKAGES = {
     "mlserver": ("mlserver", "onnxruntime"),
     "litserve": ("litserve", "onnxruntime"),
     "ray": ("ray[serve]",),
+    "dynamo": (
+        "grpcio", "protobuf", "pydantic", "msgspec", "prometheus-client", "numpy", "scipy", "pyyaml",
+        "aiohttp", "scikit-learn", "pandas", "prophet", "pmdarima", "filterpy", "kubernetes",
+        "prometheus-api-client", "plotly", "pyzmq",
+    ),
+}  # fmt: skip
+ALONE = {
+    "dynamo": (
+        "ai-dynamo==1.6.1",
+        "ai-dynamo-runtime==1.6.1",
+        "aisimulate==0.13.0.dev202610130000000070",
+    ),
 }
+"""Without what they ask for: the planner's needs are not declared, and its simulator has no release on PyPI."""
 READY_S, STOP_S = 90.0, 10.0
 
 
@@ -50,6 +63,9 @@ def python_of(peer: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         command = [python, "-m", "pip", "install", "-q", *PACKAGES[peer]]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        if peer in ALONE:
+            command = [python, "-m", "pip", "install", "-q", "--no-deps", *ALONE[peer]]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         (folder / "ready").touch()
     return python
 

@@ -108,7 +108,7 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
     """Observe, plan, act and retrain on a schedule, for a tier that runs already (`tidegate tier`).
 
     With `[kubernetes] namespace` it scales pods instead of a tier of ours; with `[keda] port` KEDA asks it how many
-    replicas should run.
+    replicas should run, with `[dynamo] port` NVIDIA Dynamo's planner how many workers.
     Stopping it leaves the tier serving. SIGHUP reads the settings again. Of several on one database one
     leads; the others stand by and take over. Example: `tidegate daemon --config tidegate.toml`
     """
@@ -120,11 +120,16 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
     with StopSignals() as signals, ExitStack() as stack:
         try:
             found = stack.enter_context(attached(settings, signals.fail))
-            keda = {"keda": found.keda} if found.keda else {}
+            names = {"keda": "KEDA", "dynamo": "Dynamo"}
+            lines = [f"{names[each]}: {address}" for each, address in found.asked.items()]
             emit(
-                {"url": found.url, "services": [each.name for each in settings.service], **keda},
+                {
+                    "url": found.url,
+                    "services": [each.name for each in settings.service],
+                    **found.asked,
+                },
                 form,
-                f"Tidegate: {found.url}" + (f"\nKEDA: {found.keda}" if found.keda else ""),
+                "\n".join([f"Tidegate: {found.url}", *lines]),
             )
             signals.started()
             signals.wait(None, lambda: reloaded(found.daemon, config, warn))

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forecaster.config.alerts import AlertsSettings
+from forecaster.config.asked import DynamoSettings, KedaSettings
 from forecaster.config.kubernetes import KubernetesSettings
 from forecaster.config.open_inference import OpenInferenceSettings, RepositorySettings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
@@ -206,27 +207,6 @@ class TierSettings(Table):
     otlp_every_s: Seconds = Field(30.0, description="seconds between two pushes of metrics")
 
 
-class KedaSettings(TlsTable):
-    """KEDA's external scaler: `tidegate daemon` answers how many replicas should run."""
-
-    port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="gRPC port; set: units are KEDA's and no tier of ours is needed; 0 picks one",
-    )
-    host: str = Field("127.0.0.1", description="address to bind; in a cluster 0.0.0.0")
-    client_ca: Path | None = Field(
-        None, description="PEM; only clients with a certificate from it may ask"
-    )
-
-    @model_validator(mode="after")
-    def _closed(self) -> Self:
-        if self.client_ca is not None and self.tls_cert is None:
-            raise ValueError("client_ca wants tls_cert and tls_key")
-        return self
-
-
 class PlannerSettings(Table):
     """How the tide table is made."""
 
@@ -310,6 +290,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     tier: TierSettings = Field(default_factory=TierSettings)
     keda: KedaSettings = Field(default_factory=KedaSettings)
+    dynamo: DynamoSettings = Field(default_factory=DynamoSettings)
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings)
     open_inference: OpenInferenceSettings = Field(default_factory=OpenInferenceSettings)
     ray_serve: RayServeSettings = Field(default_factory=RayServeSettings)
@@ -326,6 +307,7 @@ class Settings(BaseSettings):
     def _one_engine(self) -> Self:
         scalers = {
             "keda.port": self.keda.port is not None,
+            "dynamo.port": self.dynamo.port is not None,
             "kubernetes.namespace": bool(self.kubernetes.namespace),
             "open_inference.hosts": bool(self.open_inference.hosts),
             "ray_serve.url": bool(self.ray_serve.url),
@@ -333,6 +315,8 @@ class Settings(BaseSettings):
         chosen = [key for key, asked in scalers.items() if asked]
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)}: one of them scales, not both")
+        if self.dynamo.port is not None:
+            self.dynamo.components([each.name for each in self.service])
         asked = any(each.metrics.asked_of == "query" for each in self.service)
         if asked and not self.prometheus.url:
             raise ValueError('[service.metrics] wants prometheus.url, or source = "push"')

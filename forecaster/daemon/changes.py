@@ -11,6 +11,8 @@ FIXED = (
     "models",
     "api",
     "tier",
+    "keda",
+    "dynamo",
     "kubernetes",
     "open_inference",
     "ray_serve",

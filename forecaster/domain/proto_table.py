@@ -38,13 +38,16 @@ def message_classes(package: str, file_name: str, table: str) -> dict[str, Any]:
         As the protocol names them.
     table : str
         A line a message: ``Message: number type name, ...``; ``*`` repeats, ``%`` maps from a
-        string, ``| name`` makes the fields a oneof; lines that begin with blanks go on.
+        string, ``?`` tells 0 from unset, ``| name`` makes the fields a oneof; lines that begin with
+        blanks go on.
 
     Examples
     --------
     >>> classes = message_classes("p", "p.proto", "Point: 1 double x, 2 double* more")
     >>> classes["Point"](x=1.5).SerializeToString().hex()
     '09000000000000f83f'
+    >>> message_classes("p", "p.proto", "Few: 1 int32? units")["Few"](units=0).SerializeToString().hex()
+    '0800'
     """
     pool = descriptor_pool.DescriptorPool()
     file = _file(package, file_name, table)
@@ -79,6 +82,10 @@ def _add_field(package: str, message: Any, owner: str, entry: str, in_choice: bo
     field = message.field.add(name=name, number=int(number), label=_Field.LABEL_OPTIONAL)
     if kind.endswith(("*", "%")):
         field.label = _Field.LABEL_REPEATED
+    if kind.endswith("?"):
+        field.proto3_optional = True
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{name}")
     if kind.endswith("%"):
         holder = message.nested_type.add(name="".join(map(str.title, name.split("_"))) + "Entry")
         holder.options.map_entry = True
@@ -87,7 +94,7 @@ def _add_field(package: str, message: Any, owner: str, entry: str, in_choice: bo
         value = holder.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL)
         _set_type(package, value, kind[:-1])
         kind = f"{owner}.{holder.name}"
-    _set_type(package, field, kind.rstrip("*"))
+    _set_type(package, field, kind.rstrip("*?"))
     if in_choice:
         field.oneof_index = 0
 

@@ -17,6 +17,7 @@ from forecaster.config.unit_types import model_path
 from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.store.migrate import shipped
 from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.dynamo import examine_dynamo
 from forecaster.wiring.kubernetes import examine_cluster
 from forecaster.wiring.open_inference import examine_servers
 from forecaster.wiring.pushes import examine_pushes
@@ -44,7 +45,7 @@ def examine(file: Path | None) -> list[Check]:
         ("home", _home), ("disk", _disk), ("models", _models), ("provider", _provider),
         ("database", _database), ("port", _port), ("secrets", _secrets),
         ("kubernetes", examine_cluster), ("open inference", examine_servers),
-        ("ray serve", examine_ray), ("push", examine_pushes), ("tail", examine_tails),
+        ("ray serve", examine_ray), ("dynamo", examine_dynamo), ("push", examine_pushes), ("tail", examine_tails),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

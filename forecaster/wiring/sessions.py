@@ -29,7 +29,7 @@ from forecaster.domain.profile import UnitType
 from forecaster.replay.sample import Sample
 from forecaster.store import Store
 from forecaster.wiring import demo
-from forecaster.wiring.keda import pulled_fleet, serve_keda
+from forecaster.wiring.asked import answering, pulled_fleet
 from forecaster.wiring.kubernetes import pod_fleet
 from forecaster.wiring.meters import busy_of, metered, refuse_twice, source_of
 from forecaster.wiring.open_inference import followed_fleet
@@ -190,13 +190,13 @@ class Attached:
     ----------
     url : str
         Of API and dashboard.
-    keda : str
-        Address of the external scaler; empty where the tier is ours.
+    asked : dict of str to str
+        Where KEDA or Dynamo's planner is answered, by name; empty where nobody asks.
     """
 
     url: str
     daemon: Daemon
-    keda: str = ""
+    asked: dict[str, str]
 
 
 @contextmanager
@@ -237,24 +237,23 @@ def attached(
         daemon, board = stack.enter_context(
             pilot_all(settings, place, store, fleet, units, facts, sizer, on_dead)
         )
-        keda = ""
-        if isinstance(fleet, PulledActuator):
-            keda = stack.enter_context(serve_keda(settings, daemon, fleet))
+        asked = stack.enter_context(answering(settings, daemon, fleet))
         stack.enter_context(fed(settings, store, daemon))
         replays = stack.enter_context(ReplayJobs(settings, home, store, units))
         intake = Intake(settings, store)
         url = stack.enter_context(serve_api(settings, board, replays, intake))
-        yield Attached(url, daemon, keda)
+        yield Attached(url, daemon, asked)
 
 
 def tier_is_ours(settings: Settings) -> bool:
-    """Whether our own tier runs the units; else KEDA, Kubernetes, Open Inference servers or Ray do."""
+    """Whether our own tier runs the units; else KEDA, Dynamo, Kubernetes, Open Inference servers or Ray do."""
     others = (
         settings.kubernetes.namespace,
         settings.open_inference.hosts,
         settings.ray_serve.url,
     )
-    return settings.keda.port is None and not any(others)
+    asked = (settings.keda.port, settings.dynamo.port)
+    return asked == (None, None) and not any(others)
 
 
 def _elsewhere(
@@ -264,7 +263,7 @@ def _elsewhere(
     place: Place,
     stack: ExitStack,
 ) -> PulledActuator | KubernetesActuator | OpenInferenceActuator | RayServeActuator:
-    """Units that somebody else runs: models on servers, or pods that KEDA scales, or we do."""
+    """Units that somebody else runs: models on servers, workers, or pods that KEDA scales, or we do."""
     if settings.ray_serve.url:
         return stack.enter_context(closing(replica_fleet(settings, home, place.clock)))
     if settings.open_inference.hosts:

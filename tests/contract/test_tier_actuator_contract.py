@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from actuators.dry_run import DryRunActuator
+from actuators.dynamo.workers import WorkerFleet
 from actuators.k8s.actuator import KubernetesActuator
 from actuators.k8s.api import connect
 from actuators.k8s.workload import Workload
@@ -142,6 +143,25 @@ def keda_tier(tmp_path_factory: pytest.TempPathFactory) -> _Tier:
     return _on_paper(PulledActuator(clock, {CHAT: 60.0, CLASSIFIER: 60.0}, file, ROOM), clock)
 
 
+@pytest.fixture(scope="module")
+def dynamo_tier(tmp_path_factory: pytest.TempPathFactory) -> _Tier:
+    """Workers that come after 80 seconds, and are told of."""
+    clock = _SteppedClock()
+    file = tmp_path_factory.mktemp("dynamo") / "dynamo.json"
+    fleet = WorkerFleet(clock, {CHAT: 60.0, CLASSIFIER: 60.0}, file, ROOM)
+    tier = _on_paper(fleet, clock)
+
+    def pass_time() -> None:
+        clock.time_s += 20
+        for service in (CHAT, CLASSIFIER):
+            units = fleet.observe(service).units
+            there = [each for each in units if clock.time_s - each.ordered_s >= 80]
+            fleet.heard(service, len(there))
+
+    tier._pass_time = pass_time
+    return tier
+
+
 class KubeClock:
     """The cluster's own."""
 
@@ -235,7 +255,15 @@ def _ray_tier(folder: Path) -> Iterator[_Tier]:
 
 
 @pytest.fixture(
-    params=["dry_tier", "keda_tier", "kube_tier", "models_tier", "ray_tier", "real_tier"]
+    params=[
+        "dry_tier",
+        "keda_tier",
+        "dynamo_tier",
+        "kube_tier",
+        "models_tier",
+        "ray_tier",
+        "real_tier",
+    ]
 )
 def tier(request: pytest.FixtureRequest) -> _Tier:
     found: _Tier = request.getfixturevalue(request.param)

@@ -17,7 +17,8 @@ import pytest
 
 from actuators.keda.messages import SERVICE, message_class
 from actuators.keda.pulled import PulledActuator
-from actuators.keda.scaler import ExternalScaler, Tls, metric_name
+from actuators.keda.scaler import ExternalScaler, metric_name
+from actuators.rpc_server import Tls
 from forecaster.config import load_settings
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, SettingError
 from forecaster.planning.leads import lead_times_s

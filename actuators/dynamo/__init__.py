@@ -1,0 +1,1 @@
+"""NVIDIA Dynamo's planner asks, we propose: a plugin of its PROPOSE stage, over gRPC."""
