@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,13 @@ class Asked:
     lead: Annotated[
         str, typer.Option(help="from order to readiness: 90s, 10m [default: the unit type's]")
     ] = ""
+    lead_p50: Annotated[
+        str,
+        typer.Option(
+            "--lead-p50",
+            help="half of the starts take this long, nine in ten --lead [default: all --lead]",
+        ),
+    ] = ""
     days: Annotated[float, typer.Option(help="days that are scored, the end of the log")] = 3.0
     timezone: Annotated[str, typer.Option(help="IANA zone of the service's users")] = "UTC"
     country: Annotated[str, typer.Option(help="ISO code whose holidays matter")] = ""
@@ -95,10 +103,12 @@ class Asked:
         asked = {"unit": self.unit, "slo": slo, "timezone": self.timezone, "country": self.country}
         checked = load_settings_of({"name": "log", **asked, **self._limits()}).service()
         unit = load_unit_type(settings.models, self.unit)
+        lead_s = seconds("--lead", self.lead, 0.0, DAY_S) if self.lead else unit.lead_time_s
         terms = Terms(
             unit,
             checked.slo,
-            seconds("--lead", self.lead, 0.0, DAY_S) if self.lead else unit.lead_time_s,
+            lead_s,
+            lead_sigma=self._lead_sigma(lead_s),
             days=self.days,
             limits=checked.limits,
             calendar=checked.calendar,
@@ -133,6 +143,19 @@ class Asked:
 
         with open_store(settings) as store:
             return ReadLog(store.request_rows(self.from_store, 0.0, options.latest_s))
+
+    def _lead_sigma(self, lead_s: float) -> float:
+        """Spread of the leads, from their median and their 90th percentile."""
+        from forecaster.replay.scene import SCORE_P90
+
+        if not self.lead_p50:
+            return 0.0
+        middle_s = seconds("--lead-p50", self.lead_p50, 1.0, DAY_S)
+        if middle_s > lead_s:
+            raise SettingError(
+                "--lead-p50", self.lead_p50, f"at most the lead, {lead_s:g} s", "it is the median"
+            )
+        return math.log(lead_s / middle_s) / SCORE_P90
 
     def _limits(self) -> dict[str, int]:
         """Limits where those that were not given fit the purchase step."""

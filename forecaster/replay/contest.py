@@ -72,7 +72,9 @@ class Terms:
     days : float
         Length of the scored window, the end of the log; what lies before is for training.
     lead_s : float
-        From order to readiness.
+        From order to readiness: what nine starts in ten keep.
+    lead_sigma : float
+        Standard deviation of the logarithm of leads; 0: every start takes `lead_s`.
     """
 
     unit: UnitType
@@ -83,6 +85,7 @@ class Terms:
     calendar: CalendarSpec = field(default_factory=CalendarSpec)
     elasticity: float = 1.0
     seed: int = 0
+    lead_sigma: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class Contest:
             "from_s": self.scene.start_s,
             "to_s": self.scene.end_s,
             "lead_s": self.scene.lead_s,
+            "lead_p50_s": self.scene.lead_p50_s,
             "requests": int(self.scene_requests),
             "target": self.scene.table.question.slo.attainment,
             "policies": policies,
@@ -194,8 +198,9 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
     table = table_of(question, units, lengths)
     mean_s = float(np.minimum(work_s, usual_s).mean())
     scene = Scene(
-        loads, first, ticks, table, mean_s, terms.lead_s, terms.limits, trace, terms.unit,
-        terms.calendar, terms.elasticity,
+        loads, first, ticks, table, mean_s, terms.lead_s, terms.limits, terms.lead_sigma,
+        terms.seed, trace=trace, unit=terms.unit, calendar=terms.calendar,
+        elasticity=terms.elasticity,
     )  # fmt: skip
     return learnt(scene, lambda past, fleet: Court(past, terms).candidate(fleet))
 

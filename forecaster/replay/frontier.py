@@ -18,7 +18,7 @@ from forecaster.replay.contest import Court
 from forecaster.replay.match import unit_seconds
 from forecaster.replay.scene import TICK_S, Scene
 from forecaster.replay.scorecard import Score
-from forecaster.replay.timeline import Timeline, timeline
+from forecaster.replay.timeline import Timeline
 
 ELASTICITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 TARGETS = (0.9, 0.95, 0.99, 0.995, 0.999)
@@ -149,7 +149,7 @@ def aimed(scene: Scene, elasticity: float, target: float) -> Scene:
 
 def planned(scene: Scene, tape: Tape) -> Timeline:
     """The fleet of a scene's setting: the daemon's plan on the forecasts that it would have had."""
-    return timeline(Autopilot(scene, tape).units(1.0), scene.start_s, TICK_S, scene.lead_s)
+    return scene.carried_out(Autopilot(scene, tape).units(1.0))
 
 
 def frontier(

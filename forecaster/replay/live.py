@@ -16,7 +16,7 @@ from forecaster.planning.course import by_minute
 from forecaster.replay.autopilot import SLOT_TICKS, Autopilot
 from forecaster.replay.scene import DAY_S, FINE_S, SLOT_S, TICK_S
 from forecaster.replay.scorecard import Score, Scorer, inside_slo, rows_of
-from forecaster.replay.timeline import Timeline, timeline
+from forecaster.replay.timeline import Timeline
 from forecaster.replay.trough import Trough
 
 
@@ -159,7 +159,7 @@ class Live:
         now_s = scene.start_s + k * SLOT_S
         self.present = self._wanted[k] = units
         orders = np.repeat(self._wanted[: k + 1], SLOT_TICKS)
-        fresh = timeline(orders, scene.start_s, TICK_S, scene.lead_s).ready[-SLOT_TICKS:]
+        fresh = scene.carried_out(orders).ready[-SLOT_TICKS:]
         times = now_s + TICK_S * np.arange(SLOT_TICKS)
         events = follow(zip(times.tolist(), fresh.tolist(), strict=True), self.ready)
         self._simulation.order(events)
@@ -170,7 +170,7 @@ class Live:
     def fleet(self) -> Timeline:
         """What was there."""
         scene = self.pilot.scene
-        return timeline(np.repeat(self._wanted, SLOT_TICKS), scene.start_s, TICK_S, scene.lead_s)
+        return scene.carried_out(np.repeat(self._wanted, SLOT_TICKS))
 
 
 def rows_done(done: Finished, keep: npt.NDArray[np.bool_]) -> Finished:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecaster.domain.demand import FloatArray, IntArray
-from forecaster.replay.scene import TICK_S, Sight
+from forecaster.replay.scene import Sight
 from forecaster.replay.scorecard import Score
-from forecaster.replay.timeline import Timeline, timeline
+from forecaster.replay.timeline import Timeline
 
 TOLERANCE = 0.03
 """A policy may keep the target with this share of the error budget unspent."""
@@ -93,7 +93,7 @@ def match(
     best: tuple[float, Timeline, Score] | None = None
     knob = foreseen_knob(units, scene, minute_requests, *knobs, allowed)
     for judged in range(1, _JUDGED_MOST + 1):
-        fleet = timeline(units(knob), scene.start_s, TICK_S, scene.lead_s)
+        fleet = scene.carried_out(units(knob))
         score = judge(fleet)
         outside = 1 - score.attainment
         found = (math.log(knob), math.log(max(outside, allowed / 50)))
@@ -123,7 +123,7 @@ def match(
         )
     if best is not None:
         return Matched(*best, True, judged)
-    fleet = timeline(units(knobs[1]), scene.start_s, TICK_S, scene.lead_s)
+    fleet = scene.carried_out(units(knobs[1]))
     score = judge(fleet)
     return Matched(knobs[1], fleet, score, 1 - score.attainment <= allowed, judged + 1)
 
@@ -149,7 +149,7 @@ def foreseen_knob(
         if high / low < _CLOSE:
             break
         middle = math.sqrt(low * high)
-        fleet = timeline(units(middle), scene.start_s, TICK_S, scene.lead_s)
+        fleet = scene.carried_out(units(middle))
         if foreseen_share(scene, fleet, minute_requests) <= share:
             high = middle
         else:
@@ -166,7 +166,7 @@ def foreseen(
     """The fleet at the least knob that keeps the target by the table alone: for comparing settings."""
     share = 1 - scene.table.question.slo.attainment
     knob = foreseen_knob(units, scene, minute_requests, *knobs, share)
-    return timeline(units(knob), scene.start_s, TICK_S, scene.lead_s)
+    return scene.carried_out(units(knob))
 
 
 def unit_seconds(fleet: Timeline, score: Score) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from forecaster.domain.demand import FloatArray, IntArray, RequestBatch, TokenMi
 from forecaster.domain.errors import DataError, SettingError
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import CalendarSpec, Limits
+from forecaster.replay.timeline import Timeline, timeline
 from forecaster.replay.trace import Trace
 
 TICK_S = 60.0
@@ -23,6 +24,9 @@ DAY_S = 86_400.0
 MIX_DAYS = 7.0
 """Token lengths of this many days before the scored window make the sizing table."""
 LENGTHS_MOST = 50_000
+SCORE_P90 = 1.2815515655446004
+"""Normal score of the 90th percentile."""
+LEAD_DICE = 0x1EAD
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ class Sight:
     work_s : float
         Mean work of one request before the scored window: the table's rates are loads / work_s.
     lead_s : float
-        From the order to a unit that answers.
+        From the order to a unit that answers: what nine starts in ten keep, and what is planned for.
+    lead_sigma : float
+        Standard deviation of the logarithm of leads; 0: every start takes `lead_s`.
+    seed : int
+        Of the leads.
     """
 
     loads: Loads
@@ -87,6 +95,26 @@ class Sight:
     work_s: float
     lead_s: float
     limits: Limits
+    lead_sigma: float = 0.0
+    seed: int = 0
+
+    @cached_property
+    def leads_s(self) -> FloatArray:
+        """How long a start takes that is ordered at each scored minute, float64[ticks].
+
+        The same for every policy: lognormal, nine in ten take `lead_s` or less.
+        """
+        score = np.random.default_rng([self.seed, LEAD_DICE]).standard_normal(self.ticks)
+        return np.asarray(self.lead_s * np.exp(self.lead_sigma * (score - SCORE_P90)))
+
+    @property
+    def lead_p50_s(self) -> float:
+        """Median of the leads."""
+        return float(self.lead_s * np.exp(-self.lead_sigma * SCORE_P90))
+
+    def carried_out(self, wanted: IntArray) -> Timeline:
+        """The fleet that follows from orders, from the first scored minute on."""
+        return timeline(wanted, self.start_s, TICK_S, self.leads_s[: wanted.size])
 
     @property
     def start_s(self) -> float:
@@ -141,9 +169,9 @@ class Scene(Sight):
         Of Tidegate's plans, 0..1; the rivals have none.
     """
 
-    trace: Trace
-    unit: UnitType
-    calendar: CalendarSpec
+    trace: Trace = field(kw_only=True)
+    unit: UnitType = field(kw_only=True)
+    calendar: CalendarSpec = field(kw_only=True)
     elasticity: float = 1.0
 
 

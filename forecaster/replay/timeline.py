@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.capacity.kernel import UnitEvent, follow
+from forecaster.domain.demand import FloatArray
 
 UnitArray = npt.NDArray[np.int64]
 
@@ -52,11 +53,20 @@ class Timeline:
         return follow(zip(times.tolist(), self.ready.tolist(), strict=True), int(self.ready[0]))
 
 
-def timeline(wanted: UnitArray, start_s: float, tick_s: float, lead_s: float) -> Timeline:
-    """Carry out orders: a unit answers `lead_s` after its order; giving back takes effect at once.
+def timeline(
+    wanted: UnitArray, start_s: float, tick_s: float, lead_s: float | FloatArray
+) -> Timeline:
+    """Carry out orders: a unit answers one lead after its order; giving back takes effect at once.
 
     Starts that are under way are cancelled first, the youngest first, as the actuators do. The
     fleet of the first tick is ready.
+
+    Parameters
+    ----------
+    wanted : int64[T]
+        Ready and warming units after each tick's order.
+    lead_s : float or float64[T]
+        From order to readiness; by the tick of the order where starts differ.
 
     Examples
     --------
@@ -64,19 +74,21 @@ def timeline(wanted: UnitArray, start_s: float, tick_s: float, lead_s: float) ->
     >>> done.ready.tolist(), done.warming_s, done.actions, done.moved
     ([1, 1, 1, 2, 2], 240.0, 2, 3)
     """
-    lead = max(int(np.ceil(lead_s / tick_s - 1e-9)), 0)
+    leads = np.broadcast_to(np.ceil(np.asarray(lead_s) / tick_s - 1e-9), wanted.shape)
+    lead_of = np.maximum(leads, 0).astype(np.int64).tolist()
     ready = np.empty_like(wanted)
     warming_ticks = 0
     present = int(wanted[0])
-    starts: list[list[int]] = []  # [tick of readiness, units], oldest first
+    starts: list[list[int]] = []  # [tick of readiness, units], in the order of their orders
     for t, want in enumerate(wanted.tolist()):
-        while starts and starts[0][0] <= t:
-            present += starts.pop(0)[1]
+        if starts:
+            present += sum(units for due, units in starts if due <= t)
+            starts = [each for each in starts if each[0] > t]
         under_way = sum(units for _, units in starts)
         more = want - present - under_way
         if more > 0:
-            if lead:
-                starts.append([t + lead, more])
+            if lead_of[t]:
+                starts.append([t + lead_of[t], more])
             else:
                 present += more
         while more < 0 and starts:

@@ -22,7 +22,6 @@ from forecaster.replay import rules
 from forecaster.replay.contest import KNOBS
 from forecaster.replay.match import foreseen_knob
 from forecaster.replay.scene import FINE_S, TICK_S, Loads, Sight
-from forecaster.replay.timeline import timeline
 from forecaster.store import Store
 
 DAY_S = 86_400.0
@@ -173,7 +172,7 @@ class _Court:
 
     def plan(self, plan: IntArray) -> list[Held]:
         """Entries of a plan whose orders are carried out a lead later."""
-        done = timeline(plan, self.sight.start_s, TICK_S, self.sight.lead_s)
+        done = self.sight.carried_out(plan)
         ready = done.ready[-self.count :]
         warming = plan[-self.count :] - ready
         return self._entries(ready.astype(np.float64), warming.astype(np.float64))

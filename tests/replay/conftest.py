@@ -52,8 +52,8 @@ def scene_of(table: SizingTable) -> MakeScene:
         log = RequestBatch("made", np.array([MONDAY_S]), nothing, nothing)
         return Scene(
             Loads(MONDAY_S, fine, np.ones(fine.size) * 10), first, ticks, table, 0.1, lead_s,
-            Limits(**{"min_units": 1, "max_units": 64, "step_units": 1, **limits}), Trace(log), UNIT,
-            CalendarSpec(),
+            Limits(**{"min_units": 1, "max_units": 64, "step_units": 1, **limits}),
+            trace=Trace(log), unit=UNIT, calendar=CalendarSpec(),
         )  # fmt: skip
 
     return make
