@@ -155,7 +155,8 @@ class Sharing:
             guard("replan", pilot, partial(make, pilot))
         given: list[Share | None] = [None] * len(group.pilots)
         if group.quota is not None:
-            slots = next((len(each.made.table.slots) for each in drafts.values()), 0)
+            # plans end where their forecasts do
+            slots = min((len(each.made.table.slots) for each in drafts.values()), default=0)
             claims = [claim_of(p, drafts.get(p.service.name), slots) for p in group.pilots]
             given = shares(claims, group.quota.gpus)
         for pilot, share in zip(group.pilots, given, strict=True):
@@ -177,12 +178,12 @@ def claim_of(pilot: Pilot, draft: Draft | None, slots: int) -> Claim:
             present=present, fixed=True,
         )  # fmt: skip
     made = draft.made
-    hold = np.array([slot.hold_units for slot in made.table.slots], np.int64)
+    hold = np.array([slot.hold_units for slot in made.table.slots[:slots]], np.int64)
     return claim(
         pilot.service.name,
-        made.outlook.outside_rps,
+        made.outlook.outside_rps[:slots],
         hold,
-        made.outlook.within,
+        made.outlook.within[:slots],
         made.policy,
         present=present,
         gpus=unit.gpus,

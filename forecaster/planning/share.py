@@ -100,6 +100,11 @@ class Share:
         at = min(slot, self.wanted.size - 1)
         return max(int(self.wanted[at] - self.ceiling[at]), 0)
 
+    def over(self, slots: int) -> Share:
+        """The share over so many slots: the last one goes on where it is shorter."""
+        at = np.minimum(np.arange(slots), self.ceiling.size - 1)
+        return Share(self.ceiling[at], self.wanted[at])
+
     def inside(self, within: Bounds) -> Bounds:
         """Bounds under this share: no new plan takes more than was claimed."""
         most = np.minimum(within.most, self.ceiling)

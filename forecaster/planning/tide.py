@@ -175,6 +175,8 @@ def settle(outlook: Outlook, policy: Policy, share: Share | None = None) -> Tide
         What others leave of the GPUs that are shared; None: all that it wants.
     """
     outside, within, mean = outlook.outside_rps, outlook.within, outlook.mean_rps
+    if share is not None:
+        share = share.over(mean.size)
     paid_s = np.asarray(outlook.present.paid_s)
     held = np.sort(np.ceil(paid_s / SLOT_S).astype(np.int64))[::-1]
     inside = within if share is None else share.inside(within)

@@ -29,7 +29,8 @@ from forecaster.planning.journal import (
 from forecaster.planning.leads import lead_p90_s, lead_times_s
 from forecaster.planning.ledger import counts_at, lives
 from forecaster.planning.policy import Policy
-from forecaster.planning.tide import Present, tide_table
+from forecaster.planning.share import Share
+from forecaster.planning.tide import Present, foresee, settle, tide_table
 from tests.unit.curves import WORK_S, sharp
 
 TEN_EACH = sharp(10.0, 20)
@@ -302,3 +303,41 @@ def test_ledger_adds_up_and_counts_agree() -> None:
 def test_lead_is_the_measured_p90() -> None:
     assert lead_p90_s([], 60) == 60
     assert lead_p90_s([10.0] * 9 + [100.0], 60) == pytest.approx(19.0)
+
+
+def test_a_share_that_ends_before_the_plan_goes_on() -> None:
+    outlook = foresee(forecast(steady(5)), TEN_EACH, POLICY, Present(5))
+    share = Share(np.full(20, 3), np.full(20, 5))
+    table = settle(outlook, POLICY, share)
+    assert holds(table) == [3] * 60
+    assert {slot.reason for slot in table.slots} == {Reason.QUOTA}
+    assert table.slots[0].refused_units == 2
+    assert table.slots[0].refused_rps > 0
+    assert table_from_dict(orjson.loads(orjson.dumps(table_to_dict(table)))) == table
+
+
+def test_a_journal_from_before_quotas_is_read() -> None:
+    kept = table_to_dict(plan(steady(2)))
+    del kept["wanted_units"], kept["refused_rps"]
+    assert table_from_dict(kept).slots[0].refused_units == 0
+
+
+def test_orders_wait_for_the_gpus_of_others_and_take_what_is_free() -> None:
+    table = plan(steady(5), present=1)
+    shared = replace(POLICY, quota="gpus")
+    none = decide(table, Fleet("s", NOW), replace(shared, room_units=0), NOW)
+    assert (none.verb, none.reason) == (Verb.HOLD, Reason.QUOTA)
+    assert "wait for GPUs of the quota 'gpus'" in none.explanation
+    some = decide(table, Fleet("s", NOW), replace(shared, room_units=2), NOW)
+    assert (some.verb, some.units) == (Verb.PREWARM, 2)
+    assert "more wait for GPUs" in some.explanation
+    assert decide(table, Fleet("s", NOW), shared, NOW).units > 2
+
+
+def test_what_others_need_is_given_back_though_capacity_was_denied() -> None:
+    outlook = foresee(forecast(steady(5)), TEN_EACH, POLICY, Present(5))
+    table = settle(outlook, POLICY, Share(np.full(60, 3), np.full(60, 5)))
+    units = tuple(UnitView(f"u{i}", "s", UnitState.READY, NOW, NOW) for i in range(5))
+    denied = replace(POLICY, denied=True, quota="gpus")
+    decision = decide(table, Fleet("s", NOW, units), denied, NOW)
+    assert (decision.verb, decision.units, decision.reason) == (Verb.DRAIN, 2, Reason.QUOTA)
