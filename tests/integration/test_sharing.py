@@ -30,7 +30,6 @@ from forecaster.store import Store
 from forecaster.store.leadership import Leadership
 from forecaster.wiring.rivals import ReplayRivals
 from tests.integration.daemon_world import (
-    HISTORY_S,
     LEAD_S,
     REPLAN_S,
     START_S,
@@ -45,6 +44,7 @@ from tests.integration.tier_helpers import LLAMA_TYPE
 
 FIRST, SECOND = "chat", "drafts"
 GPUS = 12
+DAYS = 5
 UNIT = replace(LLAMA_TYPE, gpus=2)
 
 
@@ -56,8 +56,12 @@ def shared() -> Settings:
     alone = settings()
     chat = alone.service[0].model_copy(update={"quota": "gpus", "priority": 1})
     drafts = chat.model_copy(update={"name": SECOND, "priority": 0})
-    quota = (QuotaSettings(name="gpus", gpus=GPUS),)
-    return alone.model_copy(update={"service": (chat, drafts), "quota": quota})
+    changed = {
+        "service": (chat, drafts),
+        "quota": (QuotaSettings(name="gpus", gpus=GPUS),),
+        "retrain": alone.retrain.model_copy(update={"members": ("profile",)}),
+    }
+    return alone.model_copy(update=changed)
 
 
 @dataclass
@@ -98,7 +102,7 @@ def morning(store: Store, tmp_path: Path) -> Iterator[Shared]:
     """Six o'clock, before the tide of both comes in."""
     chosen, clock = shared(), HandClock(START_S + 6 * 3600)
     for each in samples():
-        past = between(each, START_S - HISTORY_S, clock.now)
+        past = between(each, START_S - DAYS * 86_400.0, clock.now)
         store.append_tier_requests(records(past, f"history-{each.service}"))
     for each in chosen.service:
         retrain_service(store, each.service(), chosen.retrain, START_S, profile=LLAMA_TYPE.profile)
@@ -126,7 +130,7 @@ def morning(store: Store, tmp_path: Path) -> Iterator[Shared]:
 def test_a_day_under_one_quota(morning: Shared) -> None:
     """Both want ten GPUs at their peak; there are twelve."""
     refused, first_short = 0, 0
-    for _ in range(round(10 * 3600 / TICK_S)):
+    for _ in range(round(6 * 3600 / TICK_S)):
         held = morning.step()
         assert sum(held.values()) <= GPUS
         tables_now = {name: pilot.state.table for name, pilot in morning.daemon.pilots.items()}
