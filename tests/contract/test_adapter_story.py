@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from actuators.dry_run import DryRunActuator
+from actuators.dynamo.workers import WorkerFleet
 from actuators.k8s.actuator import KubernetesActuator
 from actuators.k8s.api import connect
 from actuators.k8s.workload import Workload
@@ -46,6 +47,7 @@ LOW, HIGH = 2, 10
 DENIED, SLOW, VANISHED = range(40, 60), range(169, 172), 150
 AWAY, PAST, CONFLICT = range(180, 190), range(205, 208), 230
 DENIED_KEPT_MIN = 15
+ASKED_S = 5.0
 
 
 class Rig(ABC):
@@ -127,6 +129,37 @@ class Keda(Paper):
 
     def slow(self, on: bool) -> None:
         self.leads_s["chat"] = 10 * LEAD_S if on else LEAD_S
+
+
+class Dynamo(Paper):
+    """A planner that asks every 5 s, and workers that take their time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.lead_s = folder / "dynamo.json", LEAD_S
+        self.ready_at_s: list[float] = []
+        super().__init__()
+
+    def made(self) -> DryRunActuator:
+        self.fleet = WorkerFleet(self, {"chat": LEAD_S}, self.file, GPUS)
+        return self.fleet
+
+    def advance(self, seconds: float) -> None:
+        self._ask()
+        for _ in range(round(seconds / ASKED_S)):
+            self.time_s += ASKED_S
+            self._ask()
+
+    def slow(self, on: bool) -> None:
+        self.lead_s = 10 * LEAD_S if on else LEAD_S
+
+    def _ask(self) -> None:
+        try:
+            self.fleet.heard("chat", sum(at_s <= self.time_s for at_s in self.ready_at_s))
+            told = self.fleet.wanted("chat")
+        except ActuatorUnavailableError:
+            return  # the workers stay as they are
+        self.ready_at_s = sorted(self.ready_at_s)[:told]
+        self.ready_at_s += [self.time_s + self.lead_s] * (told - len(self.ready_at_s))
 
 
 class Kube(Rig):
@@ -239,6 +272,7 @@ class Ray(Rig):
 MAKERS: dict[str, Callable[[Path, ExitStack], Rig]] = {
     "dry run": lambda folder, stack: Paper(),
     "keda": lambda folder, stack: Keda(folder),
+    "dynamo": lambda folder, stack: Dynamo(folder),
     "deployment": lambda folder, stack: Kube("Deployment", folder, stack),
     "statefulset": lambda folder, stack: Kube("StatefulSet", folder, stack),
     "models": lambda folder, stack: Models(folder, stack),
