@@ -1,4 +1,4 @@
-"""A fleet that somebody else builds: we say how many units should run, KEDA makes it so.
+"""A fleet that somebody else builds: we say how many units should run, KEDA (or Dynamo) makes it so.
 
 Nothing is heard of single units: one that was ordered counts as warming for one lead time and as ready
 after it. The fleet and its numbering are kept on disk, so that a restart goes on where it was: no unit
@@ -106,6 +106,10 @@ class PulledActuator(DryRunActuator):
             del self._events[:had]
             self._dropped += had
             return found
+
+    def _reach(self, service: str | None = None) -> None:
+        with self._turn:  # also for the verbs that only look: time passes once
+            super()._reach(service)
 
     def _lead_s(self, service: str) -> float:
         return self._leads_s[service]
