@@ -247,7 +247,7 @@ def same_plan(
     )  # fmt: skip
     lives = [e for e in record.events if e.service == service.name and e.at_s <= made_s]
     pilot.learn_leads(lives)
-    pilot.replan(row.inputs["nowcast_erl"])
+    pilot.settle(pilot.draft(row.inputs["nowcast_erl"]), None)
     made = _journal(calm, service.name)[-1]
     parts = [key for key in row.output if not _same(row.output[key], made.output[key], exact)]
     rules = [

@@ -74,6 +74,8 @@ class Pilot:
         Ended requests that were observed and not yet learnt from.
     observed_s : float
         Until when the tier's log was copied, epoch seconds; infinite before the first time.
+    pinned_anew : bool
+        A pin was set or taken away, perhaps through another daemon, and is not planned with yet.
     room : callable
         Units for which its quota has GPUs now; None without a quota.
     """
@@ -107,6 +109,8 @@ class Pilot:
         self.ticked_s: float | None = None
         self.fence: int | None = None
         self.holder = ""
+        self.pinned_anew = False
+        self._pin_said: str | None = None
         self.room: Callable[[], int | None] = lambda: None
         self.shadow: int | None = None
         self.shadow_said: int | None = None
@@ -150,10 +154,6 @@ class Pilot:
             self.state.table, self.state.table_id = table_from_dict(plan.output), plan.plan_id
             self.planner.recall(plan.inputs.get("learnt", {}))
 
-    def replan(self, nowcast_erl: float | None = None) -> None:
-        """Make a new tide table and put it in force, see `draft` and `settle`."""
-        self.settle(self.draft(nowcast_erl), None)
-
     def draft(self, nowcast_erl: float | None = None) -> Draft:
         """Advance the forecast to the last closed slot and plan as if no GPU were shared.
 
@@ -171,6 +171,7 @@ class Pilot:
         """
         now_s = self.clock.now_s()
         self.planner.pin = self.store.pin(self.service.name)
+        self.pinned_anew = False
         self.planner.feed.advance(min(now_s, self.observed_s) - self.settle_s)
         made = self.planner.plan(now_s, self._observe(), nowcast_erl)
         return Draft(made, now_s, nowcast_erl)
@@ -269,6 +270,11 @@ class Pilot:
         if changed:
             self.state.recent.append(decision)
         return decision
+
+    def hear_pin(self, said: str) -> None:
+        """Take note of the last word about the pin; a new one is planned with at once."""
+        self.pinned_anew = self.pinned_anew or self._pin_said not in (None, said)
+        self._pin_said = said
 
     def stand_by(self, leader: str) -> None:
         """Look, and leave every order to the leader."""

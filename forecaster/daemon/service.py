@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 from forecaster.config.settings import Settings
@@ -21,6 +20,7 @@ from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.sharing import Group, Sharing
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.succession import catch_up, recall
+from forecaster.daemon.switching import read_switches
 from forecaster.daemon.trainer import BackgroundTrainer
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.errors import (
@@ -94,7 +94,6 @@ class Daemon:
         self.leadership = leadership
         self.jobs = Jobs(on_dead)
         self._took_over: int | None = None
-        self._written_s: dict[str, float] = {}
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -206,29 +205,20 @@ class Daemon:
                 return
             self._succeed()
             self._observe()
-            self._read_switches()
+            read_switches(self.store, self.pilots)
             for group in self.sharing.groups(self.patience.begin(self.pilots)):
                 with group.turn():
                     self._watch(group)
                     for pilot in group.pilots:
                         self.failures.guard("tick", pilot, pilot.tick)
                         self.failures.remind(pilot)
-                    self._write_refusals(group)
+                    self.sharing.write_down(group, self.store, self.clock.now_s())
             self.ticks += 1
-
-    def _write_refusals(self, group: Group) -> None:
-        """What was refused to whom, and what that is expected to cost."""
-        now_s = self.clock.now_s()
-        since_s = self._written_s.get(group.name, now_s)
-        self._written_s[group.name] = now_s
-        with suppress(StoreError):  # the note of the tick says that it is away
-            seconds = min(now_s - since_s, 2 * self.settings.planner.tick_s)
-            self.sharing.write_down(group, self.store, now_s, seconds)
 
     def tick_one(self, pilot: Pilot) -> None:
         """Decide for one service, now: somebody said something."""
         with self.turn:
-            self._read_switches()
+            read_switches(self.store, self.pilots)
             with pilot.turn:
                 if self.leads:
                     self.failures.guard("tick", pilot, pilot.tick)
@@ -262,20 +252,10 @@ class Daemon:
 
     def _stand_by(self) -> None:
         """Look at the world for the API, and order nothing."""
-        self._read_switches()
+        read_switches(self.store, self.pilots)
         for pilot in self.pilots.values():
             self.failures.guard("watch", pilot, partial(pilot.stand_by, self.leadership.leader))
         self.ticks += 1
-
-    def _read_switches(self) -> None:
-        """What operators switched, here or through another daemon; the last known while it is away."""
-        try:
-            found = self.store.switched()
-        except StoreError:
-            return
-        frozen = found.get(("", "freeze")) == "on"
-        for name, pilot in self.pilots.items():
-            pilot.gate.switch(found.get((name, "mode")), frozen)
 
     def _watch(self, group: Group) -> None:
         """The guard: what the band does not allow for is planned for at once, while there is time."""
@@ -287,7 +267,7 @@ class Daemon:
         for pilot in group.pilots:
             self.failures.guard("watch", pilot, partial(look, pilot))
         wanted = any(found is not None for found in now_erl.values())
-        wanted = wanted or any(pilot.state.table is None for pilot in group.pilots)
+        wanted = wanted or any(p.state.table is None or p.pinned_anew for p in group.pilots)
         if wanted and self.patience.allows(group.pilots[0].service.name):
             began_s = time.monotonic()
             self.sharing.replan(group, self.failures.guard, now_erl)

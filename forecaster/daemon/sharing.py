@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.pilot_state import Draft
-from forecaster.domain.errors import ActuatorUnavailableError
+from forecaster.domain.errors import ActuatorUnavailableError, StoreError
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.service import Mode, Quota
 from forecaster.domain.units import Fleet
@@ -21,6 +21,9 @@ from forecaster.store import Store
 
 HOLDING = WARMING_STATES | {UnitState.READY, UnitState.DRAINING}
 """States in which a unit has its GPUs."""
+
+LONGEST_S = 600.0
+"""A longer time between two ticks was a pause: nobody knows what would have been held."""
 
 Guard = Callable[[str, Pilot, Callable[[], object]], None]
 """Runs one job of one service; its failure holds only that service."""
@@ -61,6 +64,7 @@ class Sharing:
     def __init__(self, quotas: Sequence[Quota], pilots: Mapping[str, Pilot]) -> None:
         self.pilots = pilots
         self.quotas: dict[str, Quota] = {}
+        self._written_s: dict[str, float] = {}
         self.configure(quotas)
 
     def configure(self, quotas: Iterable[Quota]) -> None:
@@ -113,26 +117,22 @@ class Sharing:
         quota = self.quotas.get(pilot.service.quota)
         return Group(quota, [pilot] if quota is None else self.members(quota.name))
 
-    def write_down(self, group: Group, store: Store, now_s: float, seconds: float) -> None:
-        """Keep what the plans in force refused over the last seconds, to the services of a quota.
-
-        Raises
-        ------
-        StoreError
-            When the database is away: these seconds are not written down.
-        """
-        if group.quota is None:
+    def write_down(self, group: Group, store: Store, now_s: float) -> None:
+        """Keep what the plans in force refused, to the services of a quota, since the tick before."""
+        since_s, self._written_s[group.name] = self._written_s.get(group.name, now_s), now_s
+        seconds = min(now_s - since_s, LONGEST_S)
+        if group.quota is None or seconds <= 0:
             return
         for pilot in group.pilots:
             table = pilot.state.table
-            if table is None or seconds <= 0:
+            if table is None:
                 continue
             # what is missing now was refused when it would have been ordered
             slot = table.at(now_s + table.lead_time_s + table.slot_s)
             if slot.refused_units:
-                name = pilot.service.name
-                unit_s = slot.refused_units * seconds
-                store.books.refuse(name, now_s, unit_s, slot.refused_rps * seconds)
+                unit_s, requests = slot.refused_units * seconds, slot.refused_rps * seconds
+                with suppress(StoreError):  # the note of the tick says that it is away
+                    store.books.refuse(pilot.service.name, now_s, unit_s, requests)
 
     def replan(
         self, group: Group, guard: Guard, nowcast_erl: Mapping[str, float | None] | None = None

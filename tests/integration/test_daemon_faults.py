@@ -14,9 +14,12 @@ from psycopg.conninfo import make_conninfo
 from forecaster.daemon.floor import floor_table
 from forecaster.domain.errors import StoreUnavailableError
 from forecaster.domain.plan import Verb
+from forecaster.domain.service import Pin
+from forecaster.domain.word import Word
 from forecaster.planning.journal import decision_to_dict, replay_decision
 from forecaster.replay.sample import between
 from forecaster.store import EmbeddedServer, Store
+from forecaster.store.switches import PIN
 from tests.integration.daemon_world import (
     CHAT,
     LEAD_S,
@@ -346,3 +349,18 @@ def test_a_full_disk_is_said_while_the_plan_in_the_database_goes_on(
         pass
     assert afternoon.note == ""
     assert afternoon.spool.last_table(CHAT)[1] == afternoon.pilot.state.table_id
+
+
+def test_a_pin_that_was_set_through_another_daemon_is_planned_with_at_the_next_tick(
+    afternoon: World,
+) -> None:
+    afternoon.last_plan_s = 4e9  # no plan is due
+    before = afternoon.supply
+    pin = Pin(before + 2, afternoon.clock.now, afternoon.clock.now + 7200.0)
+    afternoon.store.set_pin(CHAT, pin)
+    afternoon.store.switch(afternoon.clock.now, CHAT, PIN, "two more", Word("release"))
+    afternoon.step()
+    assert afternoon.supply == before + 2
+    plans = [at_s for at_s, kind in kinds(afternoon.store) if kind == "plan"]
+    afternoon.step()
+    assert [at for at, kind in kinds(afternoon.store) if kind == "plan"] == plans, "planned once"

@@ -65,7 +65,7 @@ def test_a_late_leader_writes_no_plan(pair: tuple[World, World]) -> None:
     before = first.store.activity.plans_in_force()[CHAT].plan_id
     first.clock.now += 1800.0
     with pytest.raises(FencedError, match="is late"):
-        first.pilot.replan()
+        first.pilot.settle(first.pilot.draft(), None)
     assert first.store.activity.plans_in_force()[CHAT].plan_id == before
 
 

@@ -7,7 +7,7 @@ values (to_timestamp(%(made_s)s), %(service)s, %(name)s, %(value)s, %(why)s, %(b
 -- name: state
 select distinct on (service, name) service, name, value
 from switch
-where name in ('mode', 'freeze')
+where name in ('mode', 'freeze', 'pin')
 order by service, name, id desc;
 
 -- name: newest
