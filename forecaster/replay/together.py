@@ -198,10 +198,11 @@ class _Commons:
         self.sizes = [live.pilot.scene.unit.gpus for live in lives]
         self.refused_s = np.zeros(len(lives))
         self.taken: list[int] = []
-        left = gpus
-        for each, live, size in zip(members, lives, self.sizes, strict=True):
-            live.begin(min(live.present, left // size))
-            left -= live.present * size
+        floors = [live.pilot.scene.limits.min_units for live in lives]
+        left = gpus - sum(size * floor for size, floor in zip(self.sizes, floors, strict=True))
+        for each, live, size, floor in zip(members, lives, self.sizes, floors, strict=True):
+            live.begin(min(live.present, floor + max(left, 0) // size))
+            left -= (live.present - floor) * size
             if each.batch is not None:
                 live.trough = Trough(each.batch, each.deadline_s, live.pilot.scene.unit.profile)
 
@@ -223,7 +224,8 @@ class _Commons:
                 self.refused_s[i] += SLOT_S * share.refused_units(pilot.scene.lead_ticks)
                 held[i] = pilot.held(k, live.present, outside[i], inside)
             more = pilot.due(held[i], live.present) - live.present
-            more = min(more, max(left // size, 0))
+            step = pilot.scene.limits.step_units
+            more = min(more, max(left // (size * step), 0) * step)
             left -= max(more, 0) * size
             before = live.ready
             live.order(k, live.present + more)

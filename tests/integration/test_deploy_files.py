@@ -13,7 +13,7 @@ from forecaster.daemon.gauges import Foreseen, Gauges
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SERVICE = {
-    "name": "chat", "forecast_rps": 1.0, "planned_rps": 2.0, "need_units": 1, "hold_units": 2,
+    "name": "chat", "forecast_rps": 1.0, "planned_rps": 2.0, "need_units": 1, "hold_units": 2, "refused_units": 0,
     "lead_time_s": 3.0, "units": {"ready": 1, "warming": 0, "draining": 0},
     "served": {"requests": 9, "inside": 8, "refused": 0},
     "ledger": {"ready_s": 1.0, "warming_s": 1.0, "draining_s": 0.0},
