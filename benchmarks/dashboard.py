@@ -2,6 +2,8 @@
 
 python -m benchmarks.dashboard [services] [clients] [folder that is kept, and used again]
 
+With 0 clients only the overview page is timed, after the first tick: few plans are made by then.
+
 The store holds four weeks of demand, units' lives and a champion of each service; a daemon plans and steers all of
 them on a tier of paper. Ticks are timed alone; the API is asked while ticks and plans go on beside it.
 """
@@ -49,6 +51,10 @@ def main(services: int, clients: int, kept: str = "") -> None:
                 said("one champion for each", lambda: crown(store, settings))
             with daemon_over(store, folder, settings) as (daemon, board, tier):
                 said("first tick", daemon.tick)
+                if not clients:
+                    with serve_api(settings, board) as url:
+                        overview(url, "alone, few plans made")
+                    return
                 said("every forecaster fitted, every plan made", daemon.replan)
                 ticks(daemon, tier, settings)
                 with serve_api(settings, board) as url:

@@ -95,6 +95,10 @@ def test_every_command_finds_the_demo_through_its_settings_file(demo: Tidegate, 
     assert plan["unit_hours"] < 0.8 * plan["static_peak_unit_hours"]
     with Tidegate(home / "demo", "units", "chat", *settings, "--format", "json") as asked:
         assert asked.document()["service"] == "chat"
+    with Tidegate(home / "demo", "quotas", *settings, "--format", "json") as asked:
+        (quota,) = asked.document()["quotas"]
+    assert [each["service"] for each in quota["services"]] == ["chat", "classify"]
+    assert 2 <= quota["taken_gpus"] <= quota["gpus"]
 
 
 def test_a_second_demo_of_the_same_home_is_refused_and_harms_nothing(
