@@ -115,7 +115,7 @@ class Pilot:
         self.shadow: int | None = None
         self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
-        self.state = PilotState(table=table, table_id=plan_id)
+        self.state = PilotState(table=table, table_id=plan_id, lead_time_s=self.planner.lead_s())
 
     def learn_leads(self, events: list[UnitEvent]) -> None:
         """Take measured lead times from this service's unit events.
