@@ -84,13 +84,12 @@ class Live:
         return self._belief.factor
 
     def fill(self, k: int, work_s: float) -> None:
-        """Let batch work into the slot of planning tick `k`, busy seconds."""
+        """Let at most so much batch work into the slot of planning tick `k`, busy seconds."""
         if self.trough is None:
             return
         now_s = self.pilot.scene.start_s + k * SLOT_S
-        self._filling, rows = self.trough.let_in(now_s, SLOT_S, work_s)
-        self._batch_s = work_s if rows.stop > rows.start else 0.0
-        self._rows = rows
+        self._filling, self._rows = self.trough.let_in(now_s, SLOT_S, work_s)
+        self._batch_s = self.trough.work_s(self._rows)  # what came, not what there was room for
 
     def end(self) -> Score:
         """Play to the last answer; what became of the interactive requests."""

@@ -35,10 +35,9 @@ class Trough:
         self._let_in = 0
         self._done_s = np.full(len(requests), np.inf)
 
-    @property
-    def work_s(self) -> float:
-        """Busy seconds of all requests."""
-        return float(self._work_s[-1])
+    def work_s(self, rows: slice) -> float:
+        """Busy seconds of some of the requests."""
+        return float(self._work_s[rows.stop] - self._work_s[rows.start])
 
     def late(self, until_s: float) -> int:
         """Requests with a deadline up to then that were not answered by it."""

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from forecaster.store import EmbeddedServer
+from forecaster.store import EmbeddedServer, Store
 from tests.integration.api_world import noon_world, serve
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import World
+from tests.integration.daemon_world import World, learn, world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,3 +47,13 @@ def api(url: str) -> Iterator[httpx.Client]:
     """A client of it."""
     with httpx.Client(base_url=url, timeout=20.0) as client:
         yield client
+
+
+@pytest.fixture
+def shadow(store: Store, tmp_path: Path) -> World:
+    """A daemon at nine o'clock whose orders wait for a word."""
+    learn(store)
+    found = world(store, tmp_path, at_h=9, mode="approve")
+    found.overload = False
+    found.step()
+    return found

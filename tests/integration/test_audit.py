@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,21 +11,11 @@ import pytest
 
 from forecaster.client import Client
 from forecaster.config.settings import ApiSettings
-from forecaster.store import Store
 from forecaster.wiring.running import serve_api
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World
 
 ADMIN, OPERATOR = "all-of-it-7466", "some-of-it-7466"
-
-
-@pytest.fixture
-def shadow(store: Store, tmp_path: Path) -> World:
-    learn(store)
-    found = world(store, tmp_path, at_h=9, mode="approve")
-    found.overload = False
-    found.step()
-    return found
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from forecaster.domain.lifecycle import UnitState
 from forecaster.planning.leads import lead_times_s
 from forecaster.wiring.checks import Health
 from forecaster.wiring.dynamo import examine_dynamo
+from tests.integration.daemon_world import HandClock
 from tests.integration.run_helpers import ROOT, Tidegate
 from tests.integration.tier_helpers import until
 from tests.local_server import self_signed
@@ -144,21 +145,11 @@ def test_tls_lets_in_only_whom_the_authority_vouches_for(tmp_path: Path) -> None
         pass
 
 
-class Clock:
-    speed = 1.0
-
-    def __init__(self) -> None:
-        self.now = 1.7e9
-
-    def now_s(self) -> float:
-        return self.now
-
-
 class Workers:
     """A fleet, its clock, and the planner's word."""
 
     def __init__(self, file: Path) -> None:
-        self.clock, self.file, self.orders = Clock(), file, 0
+        self.clock, self.file, self.orders = HandClock(1.7e9), file, 0
         self.fleet = self.started()
 
     def started(self) -> WorkerFleet:

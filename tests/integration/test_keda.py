@@ -22,6 +22,7 @@ from actuators.rpc_server import Tls
 from forecaster.config import load_settings
 from forecaster.domain.errors import ActuatorUnavailableError, DataError, SettingError
 from forecaster.planning.leads import lead_times_s
+from tests.integration.daemon_world import HandClock
 from tests.integration.run_helpers import Tidegate
 from tests.integration.tier_helpers import until
 from tests.local_server import self_signed
@@ -160,23 +161,14 @@ def test_tls_lets_in_only_whom_the_authority_vouches_for(tmp_path: Path) -> None
 
 
 def test_the_numbers_outlive_the_process(tmp_path: Path) -> None:
-    class Clock:
-        speed = 1.0
-
-        def __init__(self) -> None:
-            self.now = 1.7e9
-
-        def now_s(self) -> float:
-            return self.now
-
     file = tmp_path / "keda.json"
-    fleet = PulledActuator(Clock(), {"chat": 60.0}, file, 100)
+    fleet = PulledActuator(HandClock(1.7e9), {"chat": 60.0}, file, 100)
     with pytest.raises(ActuatorUnavailableError, match="nothing was ordered"):
         fleet.wanted("chat")
     fleet.prewarm("chat", 5, reason="tide", order_key="1")
     fleet.drain("chat", 2, reason="ebb", order_key="2")
     assert fleet.wanted("chat") == 3
-    clock = Clock()
+    clock = HandClock(1.7e9)
     clock.now += 30.0
     again = PulledActuator(clock, {"chat": 60.0, "new": 60.0}, file, 100)
     assert (again.wanted("chat"), again.observe("chat").warming) == (3, 3)
@@ -193,7 +185,7 @@ def test_the_numbers_outlive_the_process(tmp_path: Path) -> None:
         again.wanted("new")
     file.write_text("{torn")
     with pytest.raises(ActuatorUnavailableError):
-        PulledActuator(Clock(), {"chat": 60.0}, file, 100).wanted("chat")
+        PulledActuator(HandClock(1.7e9), {"chat": 60.0}, file, 100).wanted("chat")
 
 
 SETTINGS = """

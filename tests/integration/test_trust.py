@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from forecaster.config.settings import ApiSettings
 from forecaster.domain.word import Word
-from forecaster.store import Store
 from forecaster.wiring.running import serve_api
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World
 
 PATH = f"/v1/services/{CHAT}"
-
-
-@pytest.fixture
-def shadow(store: Store, tmp_path: Path) -> World:
-    learn(store)
-    found = world(store, tmp_path, at_h=9, mode="approve")
-    found.overload = False
-    found.step()
-    return found
 
 
 @pytest.fixture
