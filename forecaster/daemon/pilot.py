@@ -150,6 +150,7 @@ class Pilot:
         self.planner.leads = [round(lead_s, LEAD_DIGITS) for lead_s in leads_s][-LEADS_MOST:]
         self.starts = list(starts)
         self.records, self.ticked_s = [], None
+        self.shadow = self.shadow_said = None  # another leader moved it on
         if plan is not None and plan.plan_id > self.state.table_id:
             self.state.table, self.state.table_id = table_from_dict(plan.output), plan.plan_id
             self.planner.recall(plan.inputs.get("learnt", {}))
@@ -309,9 +310,9 @@ class Pilot:
                 self.shadow = before[-1][1] if before else fleet.ready + fleet.warming
             units = shadow_units(table, policy, self.shadow, now_s)
             if units != self.shadow or self.shadow_said is None:
-                self.store.books.aim(self.service.name, now_s, units)
+                self.store.books.aim(self.service.name, now_s, units, self.fence)
                 self.shadow = self.shadow_said = units
-        except StoreError:
+        except (StoreError, FencedError):
             return  # the one in force until then goes on
 
     def _act(self, decision: Decision) -> str:

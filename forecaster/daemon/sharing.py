@@ -11,7 +11,7 @@ import numpy as np
 
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.pilot_state import Draft
-from forecaster.domain.errors import ActuatorUnavailableError, StoreError
+from forecaster.domain.errors import ActuatorUnavailableError, FencedError, StoreError
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.service import Mode, Quota
 from forecaster.domain.units import Fleet
@@ -131,8 +131,8 @@ class Sharing:
             slot = table.at(now_s + table.lead_time_s + table.slot_s)
             if slot.refused_units:
                 unit_s, requests = slot.refused_units * seconds, slot.refused_rps * seconds
-                with suppress(StoreError):  # the note of the tick says that it is away
-                    store.books.refuse(pilot.service.name, now_s, unit_s, requests)
+                with suppress(StoreError, FencedError):  # the note of the tick says why
+                    store.books.refuse(pilot.service.name, now_s, unit_s, requests, pilot.fence)
 
     def replan(
         self, group: Group, guard: Guard, nowcast_erl: Mapping[str, float | None] | None = None

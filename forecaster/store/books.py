@@ -11,6 +11,7 @@ from forecaster.domain.errors import DataError
 from forecaster.domain.money import Tariff
 from forecaster.domain.units import UnitEvent
 from forecaster.store import services
+from forecaster.store.fence import refuse_late
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.queries import queries
 from forecaster.store.tiers import as_events
@@ -96,9 +97,18 @@ class Books:
             ]  # fmt: skip
             cursor.executemany(_SQL["put"], rows)
 
-    def refuse(self, service: str, at_s: float, unit_s: float, requests: float) -> None:
-        """Add what a service was refused of the GPUs that it shares, and what that is expected to cost."""
+    def refuse(
+        self, service: str, at_s: float, unit_s: float, requests: float, fence: int | None = None
+    ) -> None:
+        """Add what a service was refused of the GPUs that it shares, and what that is expected to cost.
+
+        Raises
+        ------
+        FencedError
+            When `fence` is given and another leader was elected since: nothing is added.
+        """
         with self._pool.transaction() as connection:
+            refuse_late(connection, fence)
             number = services.service_ids(connection, [service])[service]
             row = {"service_id": number, "at_s": at_s, "unit_s": unit_s, "requests": requests}
             connection.execute(_SQL["refuse"], row)
@@ -109,9 +119,16 @@ class Books:
             rows = connection.execute(_SQL["refused"], {"from_s": from_s, "to_s": to_s}).fetchall()
         return {name: (float(unit_s), float(requests)) for name, unit_s, requests in rows}
 
-    def aim(self, service: str, at_s: float, units: int) -> None:
-        """Write down what Tidegate would hold from now on."""
+    def aim(self, service: str, at_s: float, units: int, fence: int | None = None) -> None:
+        """Write down what Tidegate would hold from now on.
+
+        Raises
+        ------
+        FencedError
+            When `fence` is given and another leader was elected since: nothing is written.
+        """
         with self._pool.transaction() as connection:
+            refuse_late(connection, fence)
             number = services.service_ids(connection, [service])[service]
             connection.execute(_SQL["aim"], {"service_id": number, "at_s": at_s, "units": units})
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import orjson
 
-from forecaster.domain.errors import FencedError
+from forecaster.store.fence import refuse_late
 from forecaster.store.models import JSON_OPTIONS
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
 from forecaster.store.rows import DecisionRow
 
 _SQL = queries("decision")
-_LEADER = queries("leader")
 _NEWEST = (1 << 63) - 1
 
 
@@ -28,12 +27,7 @@ def append_decision(
     FencedError
         When `fence` is given and another leader was elected since: nothing is appended.
     """
-    if fence is not None:
-        leads = connection.execute(_LEADER["fence"]).fetchone()
-        if leads is None or leads[0] != fence:
-            raise FencedError(
-                f"leader {fence} is late: another daemon leads", "nothing is ordered here"
-            )
+    refuse_late(connection, fence)
     added = connection.execute(
         _SQL["append"],
         {

@@ -21,6 +21,7 @@ from actuators.onnx_tier.spec import ClockSpec, TierService, TierSpec
 from forecaster import __version__
 from forecaster.api import make_app
 from forecaster.api.access import Access, Role
+from forecaster.api.farewell import Farewell
 from forecaster.api.metrics import Told
 from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 SETTLE_REAL_S = 1.5
 """A slot may still receive records this long after its end: answers take time to be logged."""
 TIER_GRACE_S = 5.0
+API_GRACE_S, API_LAST_S = 1.0, 3.0
+"""What the API is asked is answered for so long after a stop; then with 503; then not at all."""
 Say = Callable[[str], None]
 AnyClock = SystemClock | ScaledClock
 
@@ -209,14 +212,15 @@ def serve_api(
         return Told(gauges(board.daemon, board.clock.now_s()), board.daemon.leads)
 
     port = listener.getsockname()[1]
+    app = Farewell(make_app(board, access_of(settings), replays, intake, told))
     config = uvicorn.Config(
-        make_app(board, access_of(settings), replays, intake, told),
+        app,
         ssl_certfile=settings.api.tls_cert,
         ssl_keyfile=settings.api.tls_key,
         log_level="warning",
         access_log=False,
         lifespan="off",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=round(API_LAST_S),
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
@@ -226,7 +230,9 @@ def serve_api(
         yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     finally:
         server.should_exit = True
-        thread.join(3.0)
+        thread.join(API_GRACE_S)
+        app.end()
+        thread.join(API_LAST_S)
         listener.close()
 
 

@@ -197,6 +197,36 @@ def test_a_leader_that_wakes_up_late_is_fenced_by_store_and_tier(pair: tuple[Wor
     assert len(ordered) == 1
 
 
+def test_a_late_leader_adds_nothing_to_the_books(pair: tuple[World, World]) -> None:
+    first, second = pair
+    books = first.store.books
+
+    def aims() -> list[tuple[float, int]]:
+        return books.aims(CHAT, 0.0, first.clock.now + 1.0)
+
+    assert first.leadership is not None
+    first.step()
+    before, late = aims(), first.pilot.fence
+    assert before
+    expire(first.dsn)
+    second.daemon.lead()
+    first.pilot.shadow = 99  # it slept while the aim moved on
+    first.step()
+    assert aims() == before, "the late leader's aim is not written"
+    with pytest.raises(FencedError, match=f"leader {late} is late"):
+        books.refuse(CHAT, first.clock.now, 60.0, 1.0, late)
+    assert books.refused(0.0, first.clock.now + 3600.0) == {}
+    first.daemon.lead()
+    second.step()
+    moved = aims()
+    expire(first.dsn)
+    second.leadership.close()  # type: ignore[union-attr]
+    first.daemon.lead()
+    first.step(1.0)
+    assert first.daemon.leads
+    assert first.pilot.shadow == moved[-1][1], "a leader that leads again begins with what is in force"
+
+
 def test_a_database_that_went_away_keeps_its_leader(dsn: str) -> None:
     leader = Leadership(dsn, "one")
     number = leader.hold()
