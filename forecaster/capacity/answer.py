@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from forecaster.capacity.sizing import Sizing, too_few, utilisation
@@ -32,6 +34,8 @@ def answered(table: SizingTable, rate_rps: float) -> Sizing:
     )
     generates = isinstance(table.question.unit.profile, GenerativeProfile)
     slo = table.question.slo
+    pools = {pool.value: count for pool, count in table.split.of(units).items() if pool}
+    kinds = f" ({said_pools(pools)})" if pools else ""
     return Sizing(
         units=units,
         utilisation=utilisation(table.question, max(rate_rps, 1e-9), units),
@@ -39,16 +43,22 @@ def answered(table: SizingTable, rate_rps: float) -> Sizing:
         ttft_s=ttft if generates else NOWHERE,
         tpot_s=tpot if generates else NOWHERE,
         latency_s=latency,
-        binding=table.binding(units - 1) if units > 1 else Binding.NONE,
-        reason=f"{units} units keep {slo.attainment:.1%} of {rate_rps:g} requests/s inside the SLO;"
+        binding=table.binding(units - 1) if units > table.split.least_units else Binding.NONE,
+        reason=f"{units} units{kinds} keep {slo.attainment:.1%} of {rate_rps:g} requests/s inside the SLO;"
         f" {one_fewer(table, units, rate_rps)}",
+        pools=pools,
     )
+
+
+def said_pools(pools: Mapping[str, int]) -> str:
+    """The units of each pool, in words."""
+    return ", ".join(f"{count} {pool}" for pool, count in pools.items())
 
 
 def one_fewer(table: SizingTable, units: int, rate_rps: float) -> str:
     """What one unit fewer would do at this load, one clause."""
-    if units <= 1:
-        return "one unit is the least"
+    if units <= table.split.least_units:
+        return "one of each is the least" if units > 1 else "one unit is the least"
     fewer, slo = units - 1, table.question.slo
     if rate_rps >= fewer * table.saturation_rps:
         return f"with {fewer} the queue would grow without end"

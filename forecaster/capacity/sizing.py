@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +75,8 @@ class Sizing:
         The part that one unit fewer would break.
     reason : str
         One sentence for people.
+    pools : mapping
+        Of two pools: the units in each, by name.
     """
 
     units: int
@@ -84,6 +87,7 @@ class Sizing:
     latency_s: tuple[float, float]
     binding: Binding
     reason: str
+    pools: Mapping[str, int] = field(default_factory=dict)
 
 
 def violations(question: Question, rate_rps: float, units: int) -> dict[Binding, float]:
@@ -226,7 +230,15 @@ def _bracket(question: Question, units: int) -> tuple[float, float]:
 
 
 def size(question: Question, rate_rps: float) -> Sizing:
-    """Answer the unit calculator's question, with predicted percentiles and the binding part."""
+    """Answer the unit calculator's question, with predicted percentiles and the binding part.
+
+    Raises
+    ------
+    SettingError
+        For two pools: no closed form tells what they carry.
+    """
+    if question.unit.pair is not None:
+        raise SettingError("formula", question.unit.name, "one pool", "size it on the kernel")
     units = units_for(question, rate_rps)
     rate = max(rate_rps, EMPTY_RPS)
     binding = binding_part(question, rate, units)

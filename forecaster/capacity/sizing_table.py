@@ -10,6 +10,7 @@ from forecaster.capacity.sizing import Question
 from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
+from forecaster.domain.pools import Split
 
 FLEETS = (1, 2, 3, 5, 8, 13, 22, 38, 64)
 """Fleets that are simulated; a unit of a larger one carries no less."""
@@ -47,6 +48,8 @@ class SizingTable:
         p50 and p99 of TTFT, TPOT, latency, seconds; NaN where there is none.
     bindings : tuple of Binding
         What breaks first in each simulated fleet.
+    decode_units : int64[U] or None
+        Of two pools: units of each fleet that generate, the others read; None: one kind of units.
     ladder_rps : float64[max_units, G]
         Load of each fleet at ``violation[0]``, never falling with units.
     """
@@ -61,6 +64,7 @@ class SizingTable:
     parts: FloatArray
     times_s: FloatArray
     bindings: tuple[Binding, ...]
+    decode_units: IntArray | None = None
     ladder_rps: FloatArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +77,11 @@ class SizingTable:
         ).T
         totals = np.maximum.accumulate(per_unit * fleets[:, None], axis=0)
         object.__setattr__(self, "ladder_rps", totals)
+
+    @property
+    def split(self) -> Split:
+        """How fleets fall into pools."""
+        return Split(()) if self.decode_units is None else Split(tuple(self.decode_units.tolist()))
 
     def violation_share(self, units: IntArray | int, rate_rps: FloatArray | float) -> FloatArray:
         """Share of requests outside the SLO, float64 of the broadcast shape.
@@ -137,6 +146,7 @@ class SizingTable:
         """
         rates = _checked(rate_rps)
         found = np.searchsorted(self.capacities(), rates * (1 - MATCH)) + 1
+        found = np.maximum(found, self.split.least_units)
         if clipped:
             found = np.minimum(found, self.max_units)
         elif (found > self.max_units).any():

@@ -20,7 +20,15 @@ from forecaster.capacity.sizing import Question, check_feasible
 from forecaster.capacity.sizing_table import FLEETS, SizingTable, corrected
 from forecaster.capacity.smoothing import smoothed
 from forecaster.capacity.traffic import Lengths, Traffic, check_lengths
-from forecaster.capacity.trial import Trial, idle, overload, saturation_rps, steady
+from forecaster.capacity.trial import (
+    Player,
+    Trial,
+    fused,
+    idle,
+    overload,
+    saturation_rps,
+    steady,
+)
 from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.domain.errors import ModelError, SettingError, SloInfeasibleError, TidegateError
 from forecaster.domain.plan import Binding
@@ -99,11 +107,28 @@ def build_table(
     DataError
         When `lengths` cannot be token lengths.
     """
-    _check(question, max_units, lengths)
-    profile, slo = question.unit.profile, question.slo
+    if max_units < 1:
+        raise SettingError("max_units", max_units, "1 or more units")
+    if lengths is None:
+        check_feasible(question)
+    else:
+        check_lengths(lengths)
+        sizing.check_slo(question.slo, question.unit.profile)
+    return measured(question, fused(question.unit.profile), max_units, lengths, progress)
+
+
+def measured(
+    question: Question,
+    play: Player,
+    max_units: int,
+    lengths: Lengths | None,
+    progress: Callable[[float], None] | None,
+) -> SizingTable:
+    """Build the table of units that play requests in their own way; see `build_table`."""
+    slo = question.slo
     one = Traffic(question, lengths, 1)
-    alone = _idle(question, one)
-    most_rps = saturation_rps(profile, one)
+    alone = _idle(question, play, one)
+    most_rps = saturation_rps(play, question.unit.profile, one)
     if most_rps <= 0:
         raise ModelError(
             "no request of this mix fits one unit", "use a unit with a larger KV cache"
@@ -118,7 +143,7 @@ def build_table(
 
         def trial(rate: float, count: int = count, traffic: Traffic = traffic, fleet: int = fleet) -> Trial:  # fmt: skip
             longer = NEAR_FULL_TIMES if rate > NEAR_FULL * most_rps else 1
-            return steady(profile, slo, traffic, fleet, rate, min(longer * count, STEADY_MOST))
+            return steady(play, slo, traffic, fleet, rate, min(longer * count, STEADY_MOST))
 
         limit = STEADY_BELOW * most_rps
         if fleets:
@@ -128,10 +153,8 @@ def build_table(
             guesses = _turn(curve(scouts, [], alone.share, most_rps))
         tried = explored(trial, guesses, limit, 3 if fleet < MANY else 1)
         if not over or fleet * most_rps * STEADY_S <= OVERLOAD_MOST:
-            over = [_overload(question, traffic, fleet, tried, factor * most_rps) for factor in OVERLOADS]  # fmt: skip
-        quiet = steady(
-            profile, slo, traffic, fleet, QUIET * tried[0].rate_per_unit_rps, count // 10
-        )
+            over = [_overload(question, play, traffic, fleet, tried, factor * most_rps) for factor in OVERLOADS]  # fmt: skip
+        quiet = steady(play, slo, traffic, fleet, QUIET * tried[0].rate_per_unit_rps, count // 10)
         fleets.append(
             _Fleet(curve(tried, over, alone.share, most_rps), [alone, quiet, *tried, *over])
         )
@@ -140,20 +163,10 @@ def build_table(
     return _table(question, max_units, grid, fleets, most_rps)
 
 
-def _check(question: Question, max_units: int, lengths: Lengths | None) -> None:
-    if max_units < 1:
-        raise SettingError("max_units", max_units, "1 or more units")
-    if lengths is None:
-        check_feasible(question)
-        return
-    check_lengths(lengths)
-    sizing.check_slo(question.slo, question.unit.profile)
-
-
-def _idle(question: Question, traffic: Traffic) -> Trial:
+def _idle(question: Question, play: Player, traffic: Traffic) -> Trial:
     """Judge an idle unit: what it breaks, no fleet keeps."""
     slo = question.slo
-    done, alone = idle(question.unit.profile, slo, traffic)
+    done, alone = idle(play, slo, traffic)
     allowed = 1 - slo.attainment
     if alone.share <= allowed:
         return alone
@@ -186,12 +199,12 @@ def _formula(question: Question, most_rps: float) -> FloatArray:
 
 
 def _overload(
-    question: Question, traffic: Traffic, units: int, tried: list[Trial], rate: float
+    question: Question, play: Player, traffic: Traffic, units: int, tried: list[Trial], rate: float
 ) -> Trial:
     carried = next((t for t in reversed(tried) if t.share <= 0.02), tried[0]).rate_per_unit_rps
     one = rate * units * STEADY_S
     windows = max(int(OVERLOAD_LEAST / one), 1)
-    return overload(question.unit.profile, question.slo, traffic, units, (carried, rate), windows)
+    return overload(play, question.slo, traffic, units, (carried, rate), windows)
 
 
 def _table(

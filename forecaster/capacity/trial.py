@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,11 @@ from forecaster.capacity.kernel import Finished, Simulation
 from forecaster.capacity.kernel.state import DONE
 from forecaster.capacity.traffic import Traffic
 from forecaster.domain.demand import FloatArray, RequestBatch
-from forecaster.domain.profile import ClassicProfile, Profile
+from forecaster.domain.profile import GenerativeProfile, Profile
 from forecaster.domain.service import Slo
 
+Player = Callable[[RequestBatch, FloatArray, int], Finished]
+"""Plays requests (and what classic passes take over the mean) through so many units."""
 BoolArray = npt.NDArray[np.bool_]
 WINDOW_S = 600.0
 """An overload is judged over its first ten minutes: what a planner's slot can suffer."""
@@ -100,6 +103,15 @@ def percentiles(done: Finished) -> FloatArray:
     return times_s
 
 
+def fused(profile: Profile) -> Player:
+    """Units that do everything for a request."""
+
+    def play(trace: RequestBatch, factor: FloatArray, units: int) -> Finished:
+        return Simulation(profile, units).run(trace, factor, last=True)
+
+    return play
+
+
 def _kept(done: Finished, keep: BoolArray) -> Finished:
     return Finished(
         done.number[keep], done.unit[keep], done.status[keep], done.arrival_s[keep],
@@ -124,18 +136,18 @@ def _mean(broken: BoolArray) -> tuple[float, float]:
 
 
 def steady(
-    profile: Profile, slo: Slo, traffic: Traffic, units: int, rate_per_unit_rps: float, count: int
+    play: Player, slo: Slo, traffic: Traffic, units: int, rate_per_unit_rps: float, count: int
 ) -> Trial:
     """A load that goes on: `count` requests, the first tenth (a minute at least) not counted."""
     at_s = traffic.times_s(rate_per_unit_rps * units, count)
     trace, factor = traffic.requests(at_s)
-    done = Simulation(profile, units).run(trace, factor, last=True)
+    done = play(trace, factor, units)
     from_s = min(max(WARM_UP * at_s[-1], RAMP_S), 0.5 * at_s[-1])
     return judged(_kept(done, done.arrival_s >= from_s), slo, rate_per_unit_rps)
 
 
 def overload(
-    profile: Profile, slo: Slo, traffic: Traffic, units: int, loads: tuple[float, float], windows: int
+    play: Player, slo: Slo, traffic: Traffic, units: int, loads: tuple[float, float], windows: int
 ) -> Trial:  # fmt: skip
     """The first ten minutes of a load, `windows` times over, each after a minute of a lesser one.
 
@@ -156,21 +168,21 @@ def overload(
         late = np.where(due < turn, due / (before * units), turn / (before * units) + (due - turn) / (rate * units))  # fmt: skip
         parts.append(late + i * (PAUSE_S + RAMP_S + 3 * WINDOW_S))
     trace, factor = traffic.requests(np.concatenate(parts))
-    done = Simulation(profile, units).run(trace, factor, last=True)
+    done = play(trace, factor, units)
     return judged(_kept(done, done.number % (calm + busy) >= calm), slo, rate)
 
 
-def idle(profile: Profile, slo: Slo, traffic: Traffic) -> tuple[Finished, Trial]:
+def idle(play: Player, slo: Slo, traffic: Traffic) -> tuple[Finished, Trial]:
     """Requests that never meet: what an idle unit takes for each."""
     trace, factor = traffic.requests(np.arange(IDLE, dtype=np.float64) * PAUSE_S)
-    done = Simulation(profile, 1).run(trace, factor, last=True)
+    done = play(trace, factor, 1)
     return done, judged(done, slo, 0.0)
 
 
-def saturation_rps(profile: Profile, traffic: Traffic) -> float:
+def saturation_rps(play: Player, profile: Profile, traffic: Traffic) -> float:
     """Most requests/s that one unit completes: its pace of work behind an endless queue."""
     trace, factor = traffic.requests(np.zeros(SATURATED))
-    done = Simulation(profile, 1).run(trace, factor, last=True)
+    done = play(trace, factor, 1)
     order = np.argsort(done.latency_s, kind="stable")
     kept = order[done.status[order] == DONE]
     if kept.size < SATURATED // 100:
@@ -184,7 +196,7 @@ def saturation_rps(profile: Profile, traffic: Traffic) -> float:
 
 def _work_s(profile: Profile, trace: RequestBatch) -> FloatArray:
     """Share of a full unit's time that each request takes: evens out which ones the run had."""
-    if isinstance(profile, ClassicProfile):
+    if not isinstance(profile, GenerativeProfile):
         return np.ones(len(trace))
     prompt, output = trace.prompt_tokens.astype(np.float64), trace.output_tokens.astype(np.float64)
     slots = min(profile.max_batch, profile.kv_tokens / max(float((prompt + output).mean()), 1.0))

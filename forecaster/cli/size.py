@@ -145,6 +145,7 @@ def _check(
 def _table(answer: Sizing) -> Table:
     rows: list[tuple[str, object]] = [
         ("units", answer.units),
+        *answer.pools.items(),
         ("utilisation", f"{answer.utilisation:.0%}"),
         ("predicted attainment", f"{answer.attainment:.3%}"),
         ("binding", answer.binding.value),

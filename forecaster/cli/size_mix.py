@@ -66,6 +66,8 @@ def size_mix(
     left_out: dict[str, str] = {}
     for each in wanted:
         unit = load_unit_type(models, each.name)
+        if unit.pair is not None:
+            raise SettingError("--unit", each.name, "types of one pool: two are sized as one type")
         try:
             table = tables.table(replace(asked, unit=unit), each.most)
         except SloInfeasibleError as error:

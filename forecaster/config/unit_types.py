@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from forecaster.config.table import Seconds, Table
 from forecaster.domain.errors import ModelError, SettingError
-from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Pair, UnitType
 
 Cost = Field(ge=0, allow_inf_nan=False)
 
@@ -40,9 +40,17 @@ class _Classic(Table):
         return self
 
 
+class _Disaggregated(Table):
+    prefill: str = Field(min_length=1)
+    decode: str = Field(min_length=1)
+    handover_s: float = Cost
+    handover_per_token_s: float = Cost
+
+
 class _UnitFile(Table):
-    kind: Literal["generative", "classic"]
-    profile: dict[str, Any]
+    kind: Literal["generative", "classic", "disaggregated"]
+    profile: dict[str, Any] = Field(default_factory=dict)
+    disaggregated: _Disaggregated | None = None
     name: str = ""
     lead_time_s: Seconds = 60.0
     drain_deadline_s: Seconds = 120.0
@@ -56,6 +64,12 @@ class _UnitFile(Table):
     device_memory_share: float = Field(1.0, gt=0, le=1)
     gpus: int = Field(1, ge=1, le=1024)
     cuda_graphs: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> _UnitFile:
+        if (self.kind == "disaggregated") != (self.disaggregated is not None):
+            raise ValueError("kind and the table [disaggregated] go together")
+        return self
 
 
 def load_unit_type(models: Path, name: str) -> UnitType:
@@ -85,7 +99,7 @@ def load_unit_type(models: Path, name: str) -> UnitType:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
         file = _UnitFile(**values)
-        profile = _profile(file)
+        profile = None if file.disaggregated else _profile(file)
     except tomllib.TOMLDecodeError as error:
         raise SettingError("unit.toml", str(path), f"not TOML: {error}", "mend the file") from error
     except ValidationError as error:
@@ -94,8 +108,37 @@ def load_unit_type(models: Path, name: str) -> UnitType:
         raise SettingError(
             f"{path}: {key}", first["input"], first["msg"], "mend the file"
         ) from error
-    kept = file.model_dump(exclude={"kind", "profile", "name"})
+    if file.disaggregated is not None:
+        return _pair(models, name, file.disaggregated)
+    kept = file.model_dump(exclude={"kind", "profile", "name", "disaggregated"})
+    assert profile is not None
     return UnitType(name=name, profile=profile, **kept)
+
+
+def _pair(models: Path, name: str, pools: _Disaggregated) -> UnitType:
+    """The type that stands for two kinds of units: as slow to start as the slower one of them."""
+    both = read, generate = tuple(
+        load_unit_type(models, each) for each in (pools.prefill, pools.decode)
+    )
+    for each in both:
+        if each.pair is not None or not each.generative:
+            raise SettingError(
+                f"{name}: disaggregated", each.name, "two generative unit types",
+                "name the types that read and generate",
+            )  # fmt: skip
+    pair = Pair(read, generate, pools.handover_s, pools.handover_per_token_s)
+    return UnitType(
+        name,
+        pair.profile.together,
+        lead_time_s=max(each.lead_time_s for each in both),
+        drain_deadline_s=max(each.drain_deadline_s for each in both),
+        price_per_hour=sum(each.price_per_hour for each in both) / 2,
+        min_billing_s=max(each.min_billing_s for each in both),
+        billing_step_s=max(each.billing_step_s for each in both),
+        gpus=max(each.gpus for each in both),
+        provider=pair.decode.provider,
+        pair=pair,
+    )
 
 
 def model_path(models: Path, unit: UnitType) -> Path:

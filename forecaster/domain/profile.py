@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from forecaster.domain.pools import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,38 @@ class ClassicProfile:
         return self.batch_latency_s[-1][0]
 
 
+@dataclass(frozen=True, slots=True)
+class PdProfile:
+    """Two pools of units: prefill units read prompts, decode units generate what follows.
+
+    Attributes
+    ----------
+    prefill, decode : GenerativeProfile
+        Cost of work in each pool.
+    handover_s, handover_per_token_s : float
+        Time from the first token until the cache has reached the decode unit: for a request, and
+        for each prompt token.
+    """
+
+    prefill: GenerativeProfile
+    decode: GenerativeProfile
+    handover_s: float = 0.0
+    handover_per_token_s: float = 0.0
+
+    @property
+    def decoding(self) -> GenerativeProfile:
+        """The decode unit at its work: prompts come already read."""
+        return replace(self.decode, gamma_s=0.0, gamma2_s=0.0, delta_s=0.0)
+
+    @property
+    def together(self) -> GenerativeProfile:
+        """A unit that reads as the one and generates as the other: the work of a request."""
+        read = self.prefill
+        return replace(
+            self.decode, gamma_s=read.gamma_s, gamma2_s=read.gamma2_s, delta_s=read.delta_s
+        )
+
+
 Profile = GenerativeProfile | ClassicProfile
 
 
@@ -74,7 +108,7 @@ class UnitType:
     name : str
         Folder under `models/`.
     profile : GenerativeProfile or ClassicProfile
-        Measured cost of work.
+        Measured cost of work; of two pools what both do for a request.
     lead_time_s : float
         Prior for the 90th percentile of order-to-ready; replaced by what is measured.
     drain_deadline_s : float
@@ -98,6 +132,8 @@ class UnitType:
         Devices of a shared quota that one unit holds from its order to its end.
     cuda_graphs : bool
         Whether decoding steps are captured as CUDA graphs (generative units on a GPU).
+    pair : Pair or None
+        The two kinds of units that this type stands for; None: one kind.
     """
 
     name: str
@@ -115,8 +151,42 @@ class UnitType:
     gpus: int = 1
     cuda_graphs: bool = False
     labels: tuple[tuple[str, str], ...] = field(default=())
+    pair: Pair | None = None
 
     @property
     def generative(self) -> bool:
         """Whether the unit generates tokens."""
         return isinstance(self.profile, GenerativeProfile)
+
+    @property
+    def by_pool(self) -> dict[Pool, UnitType]:
+        """The type of the units in each pool."""
+        if self.pair is None:
+            return {Pool.WHOLE: self}
+        return {Pool.PREFILL: self.pair.prefill, Pool.DECODE: self.pair.decode}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two kinds of units that serve together: prefill units read, decode units generate.
+
+    Attributes
+    ----------
+    prefill, decode : UnitType
+        Generative types of the units in each pool.
+    handover_s, handover_per_token_s : float
+        See `PdProfile`.
+    """
+
+    prefill: UnitType
+    decode: UnitType
+    handover_s: float = 0.0
+    handover_per_token_s: float = 0.0
+
+    @property
+    def profile(self) -> PdProfile:
+        """What work costs in each pool."""
+        read, generate = self.prefill.profile, self.decode.profile
+        assert isinstance(read, GenerativeProfile)
+        assert isinstance(generate, GenerativeProfile)
+        return PdProfile(read, generate, self.handover_s, self.handover_per_token_s)

@@ -36,6 +36,8 @@ ON_DISK = 512
 DIGITS = 4
 """Significant digits of moments that make a question its own."""
 ARRAYS = ("units", "rate_per_unit_rps", "violation", "at_per_unit_rps", "parts", "times_s")
+SPLIT = "decode_units"
+"""The array that only tables of two pools have."""
 
 
 class Tables:
@@ -151,6 +153,8 @@ class Tables:
             "bindings": [each.value for each in table.bindings],
         }
         arrays = {name: getattr(table, name) for name in ARRAYS}
+        if table.decode_units is not None:
+            arrays[SPLIT] = table.decode_units
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with fresh.open("wb") as file:
@@ -173,7 +177,12 @@ def _built(
     lengths: Lengths | None,
     progress: Callable[[float], None] | None,
 ) -> SizingTable:
-    from forecaster.capacity.tables import build_table  # the compiler takes a second to load
+    # the compiler takes a second to load
+    if question.unit.pair is not None:
+        from forecaster.capacity.pair_table import build_pair_table
+
+        return build_pair_table(question, max_units, lengths, progress)
+    from forecaster.capacity.tables import build_table
 
     return build_table(question, max_units, lengths, progress)
 
@@ -184,6 +193,7 @@ def _read(path: Path, question: Question) -> SizingTable | None:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             head = orjson.loads(file["head"].tobytes())
             arrays = {name: file[name] for name in ARRAYS}
+            split = file.get(SPLIT)
         if head["version"] != VERSION:
             return None
         return SizingTable(
@@ -191,6 +201,7 @@ def _read(path: Path, question: Question) -> SizingTable | None:
             max_units=head["max_units"],
             saturation_rps=head["saturation_rps"],
             bindings=tuple(Binding(each) for each in head["bindings"]),
+            decode_units=split,
             **arrays,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
@@ -214,6 +225,9 @@ def _key(question: Question, fleets: int, lengths: Lengths | None, service: str)
         VERSION, type(profile).__name__, asdict(profile), [_float(each) for each in asdict(question.slo).values()],
         asdict(question.mix), question.dispersion, fleets, *([service] if service else []),
     ]  # fmt: skip
+    pair = question.unit.pair
+    if pair is not None:
+        text += [asdict(pair.profile), pair.prefill.price_per_hour, pair.decode.price_per_hour]
     digest = hashlib.sha256(
         orjson.dumps(text, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     )

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from forecaster.capacity.kernel import (
-    PdProfile,
     Simulation,
     simulate,
+    simulate_decode,
     simulate_disaggregated,
     warmed,
 )
 from forecaster.capacity.kernel.arrivals import chat
 from forecaster.domain.demand import RequestBatch
 from forecaster.domain.errors import SettingError
-from forecaster.domain.profile import GenerativeProfile
+from forecaster.domain.profile import GenerativeProfile, PdProfile
 
 UNIT = GenerativeProfile(0.03, 2e-3, 1e-5, 1e-3, max_batch=8, chunk_tokens=100, kv_tokens=5_000)
 PD = PdProfile(UNIT, UNIT, handover_s=0.5, handover_per_token_s=0.001)
@@ -69,8 +69,15 @@ def test_the_decode_pool_keeps_its_limits() -> None:
     assert done.latency_s.max() >= done.latency_s.min() + 10 * (0.03 + 2e-3)
 
 
-def test_pools_of_bundles_and_nonsense() -> None:
-    assert replace(PD, decode_units_per_bundle=3).pools(2) == (2, 6)
+def test_a_decode_pool_alone_is_the_second_half() -> None:
+    some = trace([150, 20, 400, 30], [3, 50, 2, 1])
+    both = simulate_disaggregated(PD, some, (1, 1))
+    alone = simulate_decode(PD, some, 1)
+    assert alone.tpot_s == pytest.approx(both.tpot_s, nan_ok=True)
+    assert alone.latency_s == pytest.approx(both.latency_s - both.ttft_s)
+
+
+def test_nonsense_is_refused() -> None:
     with pytest.raises(SettingError, match="pools"):
         simulate_disaggregated(PD, trace([1], [1]), (1, 0))
     with pytest.raises(SettingError, match="handover"):

@@ -4,14 +4,13 @@ The unit of simulated time is a *step of a unit*, and a run of steps in which no
 event in closed form. What the formulas of `forecaster.capacity` approximate, this counts.
 """
 
-from forecaster.capacity.kernel.disaggregated import PdProfile, simulate_disaggregated
+from forecaster.capacity.kernel.disaggregated import simulate_decode, simulate_disaggregated
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, simulate
 from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow, warmed
 from forecaster.capacity.kernel.state import Routing
 
 __all__ = [
     "Finished",
-    "PdProfile",
     "Routing",
     "Simulation",
     "Spans",
@@ -19,6 +18,7 @@ __all__ = [
     "UnitEventKind",
     "follow",
     "simulate",
+    "simulate_decode",
     "simulate_disaggregated",
     "warmed",
 ]

@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from forecaster.capacity.kernel.run import Finished, Simulation
 from forecaster.capacity.kernel.state import DONE, Routing
-from forecaster.domain.demand import FloatArray, RequestBatch
+from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
 from forecaster.domain.errors import SettingError
-from forecaster.domain.profile import GenerativeProfile
-
-
-@dataclass(frozen=True, slots=True)
-class PdProfile:
-    """A bundle of prefill and decode units that is bought as one; the pools are counted apart.
-
-    Attributes
-    ----------
-    prefill, decode : GenerativeProfile
-        Cost of work in each pool.
-    handover_s, handover_per_token_s : float
-        Time from the first token until the cache has reached the decode unit: for a request, and
-        for each prompt token.
-    prefill_units_per_bundle, decode_units_per_bundle : int
-        Units of each pool, >= 1.
-    """
-
-    prefill: GenerativeProfile
-    decode: GenerativeProfile
-    handover_s: float = 0.0
-    handover_per_token_s: float = 0.0
-    prefill_units_per_bundle: int = 1
-    decode_units_per_bundle: int = 1
-
-    def pools(self, bundles: int) -> tuple[int, int]:
-        """Prefill and decode units of so many bundles."""
-        return bundles * self.prefill_units_per_bundle, bundles * self.decode_units_per_bundle
+from forecaster.domain.profile import PdProfile
 
 
 def simulate_disaggregated(
@@ -79,25 +52,57 @@ def simulate_disaggregated(
     first = read.run(replace(trace, output_tokens=np.ones(len(trace), np.int64)), last=True)
     first = first.in_order
     going = np.flatnonzero((first.status == DONE) & (trace.output_tokens > 1))
-    ready_s = first.arrival_s + first.ttft_s + profile.handover_s
-    ready_s = ready_s + profile.handover_per_token_s * trace.prompt_tokens
+    ready_s = first.arrival_s + first.ttft_s + handover_s(profile, trace.prompt_tokens)
     going = going[np.argsort(ready_s[going], kind="stable")]
-    batch = RequestBatch(
-        trace.service,
-        ready_s[going],
-        trace.prompt_tokens[going] + 1,
-        trace.output_tokens[going] - 1,
-    )
-    bare = replace(profile.decode, gamma_s=0.0, gamma2_s=0.0, delta_s=0.0)
-    generate = Simulation(bare, pools[1], routing, seed=seed, cached=True)
+    batch = handed_over(trace, ready_s, going)
+    generate = Simulation(profile.decoding, pools[1], routing, seed=seed, cached=True)
     rest = generate.run(batch, last=True).in_order
     return _together(first, rest, going, trace)
+
+
+def simulate_decode(profile: PdProfile, trace: RequestBatch, units: int) -> Finished:
+    """Return every request of a decode pool alone, first tokens arriving at ``trace.arrival_s``.
+
+    There is no first token to wait for (`ttft_s` is NaN); the hand-over is in the gaps between tokens.
+    """
+    going = np.flatnonzero(trace.output_tokens > 1)
+    batch = handed_over(trace, trace.arrival_s, going)
+    rest = Simulation(profile.decoding, units, cached=True).run(batch, last=True).in_order
+    count = len(trace)
+    first = Finished(
+        np.arange(count), np.full(count, -1), np.zeros(count, np.int64), trace.arrival_s,
+        np.zeros(count), np.full(count, np.nan), np.zeros(count),
+    )  # fmt: skip
+    done = _together(first, rest, going, trace)
+    wait_s = np.where(done.latency_s > 0, handover_s(profile, trace.prompt_tokens), 0.0)
+    gaps = np.maximum(trace.output_tokens - 1, 1)
+    return replace(
+        done,
+        ttft_s=np.full(count, np.nan),
+        tpot_s=done.tpot_s + wait_s / gaps,
+        latency_s=done.latency_s + wait_s,
+    )
+
+
+def handover_s(profile: PdProfile, prompt_tokens: IntArray) -> FloatArray:
+    """From the first token until the cache has reached the decode unit, float64[n]."""
+    return np.asarray(profile.handover_s + profile.handover_per_token_s * prompt_tokens)
+
+
+def handed_over(trace: RequestBatch, ready_s: FloatArray, rows: IntArray) -> RequestBatch:
+    """What the decode pool gets of these rows of a trace, at `ready_s`."""
+    return RequestBatch(
+        trace.service,
+        ready_s[rows],
+        trace.prompt_tokens[rows] + 1,
+        trace.output_tokens[rows] - 1,
+    )
 
 
 def _together(
     first: Finished,
     rest: Finished,
-    going: np.ndarray[tuple[int], np.dtype[np.int64]],
+    going: IntArray,
     trace: RequestBatch,
 ) -> Finished:
     """One row for each request: first token from one pool, the end from the other."""
