@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 TEST_ARGS ?=
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-peers docs lock clean
@@ -30,8 +31,8 @@ setup: $(RUN_STAMP) ## create .venv and install Tidegate from the hash-locked re
 run: setup ## the demo: database, two weeks of history, training, real units, dashboard
 	@exec $(BIN)/tidegate run --demo
 
-test: $(DEV_STAMP) ## everything that can pass without special hardware
-	$(BIN)/python -m pytest $(TEST_ARGS)
+test: $(DEV_STAMP) ## everything that can pass without special hardware (TEST_WORKERS, TEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lint: $(DEV_STAMP) ## ruff: style and format
 	$(BIN)/ruff check .

@@ -76,6 +76,7 @@ def run_command(
             )
             os.nice(BEHIND_UNITS)
             session.begin(stack, running)
+            signals.started()  # whoever reads the document may stop us
             services = [each.name for each in session.settings.service]
             units = {name: running.board.service(name)["units"] for name in services}
             emit(
@@ -89,7 +90,6 @@ def run_command(
                 form,
                 session.banner(running),
             )
-            signals.started()
             signals.wait(seconds, lambda: reloaded(running.daemon, config, warn))
             if signals.failure:
                 last_resort()
@@ -122,6 +122,7 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
             found = stack.enter_context(attached(settings, signals.fail))
             names = {"keda": "KEDA", "dynamo": "Dynamo"}
             lines = [f"{names[each]}: {address}" for each, address in found.asked.items()]
+            signals.started()
             emit(
                 {
                     "url": found.url,
@@ -131,7 +132,6 @@ def daemon_command(config: ConfigOption = None, form: FormatOption = Format.TABL
                 form,
                 "\n".join([f"Tidegate: {found.url}", *lines]),
             )
-            signals.started()
             signals.wait(None, lambda: reloaded(found.daemon, config, warn))
             if signals.failure:
                 last_resort()
@@ -168,8 +168,8 @@ def tier_command(
     with StopSignals() as signals, ExitStack() as stack:
         try:
             handle = stack.enter_context(tier_alone(settings))
-            emit({"tier_url": handle.url}, form, f"models: {handle.url}")
             signals.started()
+            emit({"tier_url": handle.url}, form, f"models: {handle.url}")
             while handle.alive and not signals.stop.wait(0.5):
                 pass
         except StopRequested:

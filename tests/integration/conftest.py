@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -9,9 +10,10 @@ import pytest
 from forecaster.store import EmbeddedServer, Store
 from tests.integration.api_world import noon_world, serve
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import World, learn, world
+from tests.integration.daemon_world import World, learned_database, world
 
 ROOT = Path(__file__).resolve().parents[2]
+_numbers = count(1)
 
 
 @pytest.fixture
@@ -50,10 +52,16 @@ def api(url: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def shadow(store: Store, tmp_path: Path) -> World:
+def learned_store(postgres: EmbeddedServer) -> Iterator[Store]:
+    """Open a store with nine days of history and a champion."""
+    with learned_database(postgres, f"learned_{next(_numbers)}") as found:
+        yield found
+
+
+@pytest.fixture
+def shadow(learned_store: Store, tmp_path: Path) -> World:
     """A daemon at nine o'clock whose orders wait for a word."""
-    learn(store)
-    found = world(store, tmp_path, at_h=9, mode="approve")
+    found = world(learned_store, tmp_path, at_h=9, mode="approve")
     found.overload = False
     found.step()
     return found

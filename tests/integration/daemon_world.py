@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
 
 from actuators.dry_run import DryRunActuator
 from forecaster.capacity.sizing import Question, capacity_rps, rounded
@@ -30,20 +35,23 @@ from forecaster.daemon.training import retrain_service
 from forecaster.domain.demand import RequestBatch, TokenMix
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
-from forecaster.store import Store
+from forecaster.store import EmbeddedServer, Store
 from forecaster.store.leadership import Leadership
 from forecaster.wiring.rivals import ReplayRivals
 from forecaster.wiring.tables import Tables
 from tests.integration.tier_helpers import LLAMA_TYPE
 
 CHAT = "chat"
+LEARNED = "tidegate_learned"
 START_S = 1_767_657_600.0  # 2026-01-06 00:00 UTC, a Tuesday
 HISTORY_S = 9 * 86_400.0
 TICK_S, REPLAN_S = 300.0, 1800.0
 LEAD_S = 200.0
 LOG_SAMPLE = 1 / 400
-KEPT = Tables(Path(mkdtemp(prefix="tidegate-tables-")))
-"""Built once for all tests of a run."""
+KEPT = Tables(
+    Path(gettempdir()) / f"tidegate-tables-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+)
+"""Built once for all tests of a run, whichever process they are in."""
 SLO = SloSettings(ttft_p99_s=1.0, tpot_p99_s=0.1)
 MIX = TokenMix.of(48, 24, scv=0.6)
 
@@ -118,6 +126,21 @@ def learn(store: Store, end_s: float = START_S) -> None:
     retrain_service(
         store, chosen.service[0].service(), chosen.retrain, end_s, profile=LLAMA_TYPE.profile
     )
+
+
+@contextmanager
+def learned_database(server: EmbeddedServer, name: str) -> Iterator[Store]:
+    """A database of its own with what `learn` leaves behind, copied from one that learned it once."""
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        known = connection.execute("select from pg_database where datname = %s", [LEARNED])
+        if known.fetchone() is None:
+            connection.execute(f"create database {LEARNED} template tidegate_template")
+            with Store.open(make_conninfo(server.dsn, dbname=LEARNED)) as store:
+                learn(store)
+        connection.execute(f"create database {name} template {LEARNED}")
+        with Store.open(make_conninfo(server.dsn, dbname=name)) as store:
+            yield store
+        connection.execute(f"drop database {name} with (force)")
 
 
 @dataclass

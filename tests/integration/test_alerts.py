@@ -19,7 +19,7 @@ from forecaster.daemon.notifier import TRIES
 from forecaster.domain.alert import Kind, Symptom
 from forecaster.store import Store
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, world
 
 SECRET = "hush-9f8e7d"
 
@@ -64,9 +64,8 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
-def calm(store: Store, tmp_path: Path, hook: Hook) -> World:
-    learn(store)
-    found = world(store, tmp_path, at_h=9)
+def calm(learned_store: Store, tmp_path: Path, hook: Hook) -> World:
+    found = world(learned_store, tmp_path, at_h=9)
     alerts = AlertsSettings(webhook=(SecretStr(hook.url),), kinds=(Kind.CAPACITY_DENIED,))
     found.settings = found.settings.model_copy(update={"alerts": alerts})
     found.restart()

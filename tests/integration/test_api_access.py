@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from psycopg.conninfo import make_conninfo
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -30,11 +28,11 @@ from forecaster.api.examples import examples
 from forecaster.client import Client
 from forecaster.config.settings import ApiSettings
 from forecaster.domain.errors import DataError
-from forecaster.store import EmbeddedServer, Store
+from forecaster.store import EmbeddedServer
 from forecaster.wiring.pushes import Intake
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.running import serve_api
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, learned_database, world
 from tests.integration.tier_helpers import LLAMA_TYPE
 from tests.local_server import self_signed
 
@@ -55,16 +53,12 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def noon(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute("create database access template tidegate_template")
-        with Store.open(make_conninfo(postgres.dsn, dbname="access")) as store:
-            learn(store)
-            found = world(store, tmp_path_factory.mktemp("home"), at_h=11.5)
-            found.overload = False
-            for _ in found.steps(3):
-                pass
-            yield found
-        connection.execute("drop database access with (force)")
+    with learned_database(postgres, "access") as store:
+        found = world(store, tmp_path_factory.mktemp("home"), at_h=11.5)
+        found.overload = False
+        for _ in found.steps(3):
+            pass
+        yield found
 
 
 @pytest.fixture(scope="module")

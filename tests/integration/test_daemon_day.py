@@ -17,7 +17,7 @@ from forecaster.planning.journal import (
 )
 from forecaster.store import Store
 from forecaster.store.rows import DecisionRow
-from tests.integration.daemon_world import CHAT, LEAD_S, START_S, learn, world
+from tests.integration.daemon_world import CHAT, LEAD_S, START_S, world
 
 
 def replayed(row: DecisionRow, plans: dict[int, TideTable]) -> bytes:
@@ -29,9 +29,8 @@ def replayed(row: DecisionRow, plans: dict[int, TideTable]) -> bytes:
     return orjson.dumps(again | {"note": row.output["note"]})
 
 
-def test_a_day(store: Store, tmp_path: Path) -> None:
-    learn(store)
-    day = world(store, tmp_path, min_units=1, max_units=8)
+def test_a_day(learned_store: Store, tmp_path: Path) -> None:
+    day = world(learned_store, tmp_path, min_units=1, max_units=8)
     ready: dict[float, int] = {}
     short = 0
     for fleet in day.steps(24 * 12):
@@ -55,7 +54,7 @@ def test_a_day(store: Store, tmp_path: Path) -> None:
     first = next(h for h in ready if h > 4 and ready[h] > night)
     assert 5 < first < 9, "the first morning unit is ready before the working day"
 
-    rows = store.decisions(CHAT, 10_000)
+    rows = learned_store.decisions(CHAT, 10_000)
     plans = {r.decision_id: table_from_dict(r.output) for r in rows if r.inputs["kind"] == "plan"}
     ticks = [r for r in rows if r.inputs["kind"] == "tick"]
     assert len(plans) >= 47
@@ -66,10 +65,10 @@ def test_a_day(store: Store, tmp_path: Path) -> None:
         assert row.inputs["plan_id"] in plans
         assert replayed(row, plans) == orjson.dumps(row.output)
 
-    made = [event for event in store.unit_events(CHAT, 0, 4e9) if event.after == "ready"]
+    made = [event for event in learned_store.unit_events(CHAT, 0, 4e9) if event.after == "ready"]
     assert len(made) >= noon
     assert day.pilot.planner.leads == pytest.approx([LEAD_S] * len(made))
-    slots = store.slots(CHAT, START_S)
+    slots = learned_store.slots(CHAT, START_S)
     assert int(slots.arrivals.sum()) == day.daemon.observer.requests
     figures = day.board.service(CHAT)["served"]
     assert figures["requests"] == day.daemon.observer.requests

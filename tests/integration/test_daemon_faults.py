@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from forecaster.daemon.floor import floor_table
 from forecaster.domain.errors import StoreUnavailableError
@@ -30,34 +27,6 @@ from tests.integration.daemon_world import (
     sample,
     world,
 )
-
-LEARNED = "tidegate_learned"
-NUMBERS = count(1)
-
-
-@pytest.fixture(scope="module")
-def learned(postgres: EmbeddedServer) -> Iterator[Callable[[], str]]:
-    """Databases with history and a champion, copied from one that learned it."""
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"create database {LEARNED} template tidegate_template")
-        with Store.open(make_conninfo(postgres.dsn, dbname=LEARNED)) as store:
-            learn(store)
-        made = []
-
-        def copy() -> str:
-            made.append(f"learned_{next(NUMBERS)}")
-            connection.execute(f"create database {made[-1]} template {LEARNED}")
-            return make_conninfo(postgres.dsn, dbname=made[-1])
-
-        yield copy
-        for name in [*made, LEARNED]:
-            connection.execute(f"drop database {name} with (force)")
-
-
-@pytest.fixture
-def learned_store(learned: Callable[[], str]) -> Iterator[Store]:
-    with Store.open(learned()) as store:
-        yield store
 
 
 @pytest.fixture
@@ -146,9 +115,9 @@ def test_after_three_failures_it_waits_before_it_orders_again(
 
 
 def test_a_lost_database_leaves_the_plan_in_force_and_nothing_doubled(
-    learned: Callable[[], str], tmp_path: Path
+    learned_store: Store, tmp_path: Path
 ) -> None:
-    with Away(learned()) as store:
+    with Away(learned_store.dsn) as store:
         evening = world(store, tmp_path, at_h=16.0)
         for _ in evening.steps(3):
             pass

@@ -15,7 +15,7 @@ from forecaster.config.settings import ServiceSettings
 from forecaster.domain.errors import SettingError
 from forecaster.store import Store
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, world
 
 WAITS = """
 import sys
@@ -29,9 +29,8 @@ print("stopped", signals.failure, flush=True)
 
 
 @pytest.fixture
-def noon(store: Store, tmp_path: Path) -> Iterator[World]:
-    learn(store)
-    found = world(store, tmp_path, at_h=12)
+def noon(learned_store: Store, tmp_path: Path) -> Iterator[World]:
+    found = world(learned_store, tmp_path, at_h=12)
     found.overload = False
     for _ in found.steps(3):
         pass

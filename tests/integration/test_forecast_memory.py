@@ -10,7 +10,7 @@ import numpy as np
 from forecaster.daemon.feed import DemandFeed
 from forecaster.daemon.training import retrain_service
 from forecaster.store import Store
-from tests.integration.daemon_world import CHAT, START_S, learn, settings, world
+from tests.integration.daemon_world import CHAT, START_S, settings, world
 from tests.integration.tier_helpers import LLAMA_TYPE
 
 
@@ -22,10 +22,9 @@ def again(store: Store) -> None:
 
 
 def test_the_daemon_verifies_its_forecasts_over_restarts_and_retrains(
-    store: Store, tmp_path: Path
+    learned_store: Store, tmp_path: Path
 ) -> None:
-    learn(store)
-    day = world(store, tmp_path)
+    day = world(learned_store, tmp_path)
     for _ in day.steps(3 * 12):
         pass
     before = day.board.accuracy(CHAT)
@@ -33,7 +32,7 @@ def test_the_daemon_verifies_its_forecasts_over_restarts_and_retrains(
     assert first["verified"] >= 4
     assert 0 < first["wape"] < 0.5
     assert before["pending"] > 0
-    again(store)
+    again(learned_store)
     day.restart()
     after = day.board.accuracy(CHAT)
     assert after["leads"] == before["leads"]
@@ -43,28 +42,28 @@ def test_the_daemon_verifies_its_forecasts_over_restarts_and_retrains(
     assert day.board.anomalies(CHAT) == {"service": CHAT, "anomalies": []}
 
 
-def test_a_model_of_another_share_of_the_log_says_the_same_of_it(store: Store) -> None:
-    learn(store)
+def test_a_model_of_another_share_of_the_log_says_the_same_of_it(learned_store: Store) -> None:
     service, retrain = settings().service[0].service(), settings().retrain
-    row = store.live_model(CHAT)
+    row = learned_store.live_model(CHAT)
     assert row is not None
     assert row.log_sample == service.log_sample
     said = []
     for sample in (service.log_sample, 4 * service.log_sample):
-        feed = DemandFeed(replace(service, log_sample=sample), None, retrain, store)
+        feed = DemandFeed(replace(service, log_sample=sample), None, retrain, learned_store)
         feed.reload(START_S)
         said.append(feed.forecast(86_400.0, START_S).arrival_rate_rps)
     assert said[0].mean() > 10 * said[0][:, 0].min()
     np.testing.assert_allclose(said[1], said[0] / 4, rtol=1e-6)
 
 
-def test_the_daemon_goes_on_with_the_version_rolled_back_to(store: Store, tmp_path: Path) -> None:
-    learn(store)
-    day = world(store, tmp_path)
-    again(store)
+def test_the_daemon_goes_on_with_the_version_rolled_back_to(
+    learned_store: Store, tmp_path: Path
+) -> None:
+    day = world(learned_store, tmp_path)
+    again(learned_store)
     day.step()
     newest = day.pilot.planner.feed.model_id
-    before, now = store.learning.roll_back(CHAT, None)
+    before, now = learned_store.learning.roll_back(CHAT, None)
     assert before == newest
     for _ in range(7):
         day.step()

@@ -17,7 +17,7 @@ from actuators.dry_run import DryRunActuator
 from forecaster.domain.errors import FencedError
 from forecaster.store import Store
 from forecaster.store.leadership import LEASE_S, Leadership
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, world
 
 CANDIDATE = """
 import sys
@@ -149,11 +149,10 @@ def test_a_seeded_storm_of_kills_and_pauses_never_has_two_leaders(dsn: str, stor
 
 
 @pytest.fixture
-def pair(store: Store, tmp_path: Path) -> tuple[World, World]:
+def pair(learned_store: Store, tmp_path: Path) -> tuple[World, World]:
     """Two daemons on one database and one tier; the first leads."""
-    learn(store)
-    first = world(store, tmp_path / "one", at_h=9)
-    second = World(store, tmp_path / "two", first.clock, first.tier, first.settings)
+    first = world(learned_store, tmp_path / "one", at_h=9)
+    second = World(learned_store, tmp_path / "two", first.clock, first.tier, first.settings)
     first.overload = second.overload = False
     return first, second
 
@@ -224,7 +223,9 @@ def test_a_late_leader_adds_nothing_to_the_books(pair: tuple[World, World]) -> N
     first.daemon.lead()
     first.step(1.0)
     assert first.daemon.leads
-    assert first.pilot.shadow == moved[-1][1], "a leader that leads again begins with what is in force"
+    assert first.pilot.shadow == moved[-1][1], (
+        "a leader that leads again begins with what is in force"
+    )
 
 
 def test_a_database_that_went_away_keeps_its_leader(dsn: str) -> None:

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import yaml
-from psycopg.conninfo import make_conninfo
 
 from forecaster.config.settings import ApiSettings
 from forecaster.daemon.gauges import kept
 from forecaster.daemon.live import ErrorBudget, Spent
 from forecaster.domain.service import Slo
-from forecaster.store import EmbeddedServer, Store
+from forecaster.store import EmbeddedServer
 from forecaster.wiring.running import serve_api
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, learned_database, world
 from tests.integration.prometheus_server import running_prometheus, skip_without_prometheus
 from tests.integration.tier_helpers import until
 
@@ -43,21 +41,17 @@ def scraped(
     skip_without_prometheus()
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(RULES, folder)
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute("create database metrics_out template tidegate_template")
-        with Store.open(make_conninfo(postgres.dsn, dbname="metrics_out")) as store:
-            learn(store)
-            found = world(store, folder / "home", at_h=11.5)
-            found.overload = False
-            for _ in found.steps(3):
-                pass
-            api = ApiSettings(port=0, token="all", viewer_token="look")
-            chosen = found.settings.model_copy(update={"api": api})
-            with serve_api(chosen, found.board) as us:
-                config = CONFIG.format(target=us.removeprefix("http://"))
-                with running_prometheus(folder, config) as url:
-                    yield found, url
-        connection.execute("drop database metrics_out with (force)")
+    with learned_database(postgres, "metrics_out") as store:
+        found = world(store, folder / "home", at_h=11.5)
+        found.overload = False
+        for _ in found.steps(3):
+            pass
+        api = ApiSettings(port=0, token="all", viewer_token="look")
+        chosen = found.settings.model_copy(update={"api": api})
+        with serve_api(chosen, found.board) as us:
+            config = CONFIG.format(target=us.removeprefix("http://"))
+            with running_prometheus(folder, config) as url:
+                yield found, url
 
 
 def asked(url: str, query: str) -> dict[tuple[str, ...], float]:

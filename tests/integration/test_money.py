@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -22,7 +21,7 @@ from forecaster.planning.ledger import lives
 from forecaster.store import EmbeddedServer, Store
 from forecaster.wiring.running import serve_api
 from tests.integration.cli_runner import Runner
-from tests.integration.daemon_world import CHAT, START_S, World, learn, world
+from tests.integration.daemon_world import CHAT, START_S, World, learned_database, world
 
 DAY_S = 86_400.0
 FIXED_UNITS = 6
@@ -32,22 +31,18 @@ STEP_S = 900.0
 @pytest.fixture(scope="module")
 def watched(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Six units all day, Tidegate in the shadow, the books closed every hour."""
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute("create database money template tidegate_template")
-        with Store.open(make_conninfo(postgres.dsn, dbname="money")) as store:
-            learn(store)
-            found = world(store, tmp_path_factory.mktemp("home"), mode="observe")
-            planner = found.settings.planner.model_copy(update={"tick_s": STEP_S})
-            found.settings = found.settings.model_copy(update={"planner": planner})
-            found.restart()
-            found.tier.prewarm(CHAT, FIXED_UNITS, reason="by hand", order_key="fixed")
-            found.daemon.open_books()
-            for n in range(round(DAY_S / STEP_S) + 1):
-                found.step(STEP_S)
-                if n % 4 == 0:
-                    found.daemon.close_books()
-            yield found
-        connection.execute("drop database money with (force)")
+    with learned_database(postgres, "money") as store:
+        found = world(store, tmp_path_factory.mktemp("home"), mode="observe")
+        planner = found.settings.planner.model_copy(update={"tick_s": STEP_S})
+        found.settings = found.settings.model_copy(update={"planner": planner})
+        found.restart()
+        found.tier.prewarm(CHAT, FIXED_UNITS, reason="by hand", order_key="fixed")
+        found.daemon.open_books()
+        for n in range(round(DAY_S / STEP_S) + 1):
+            found.step(STEP_S)
+            if n % 4 == 0:
+                found.daemon.close_books()
+        yield found
 
 
 @pytest.fixture(scope="module")

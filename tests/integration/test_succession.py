@@ -12,15 +12,14 @@ from forecaster.domain.errors import DataError, FencedError
 from forecaster.domain.word import Word
 from forecaster.store import Store
 from forecaster.store.leadership import LEASE_S
-from tests.integration.daemon_world import CHAT, World, learn, world
+from tests.integration.daemon_world import CHAT, World, world
 
 
 @pytest.fixture
-def pair(store: Store, tmp_path: Path) -> tuple[World, World]:
+def pair(learned_store: Store, tmp_path: Path) -> tuple[World, World]:
     """Two daemons with folders of their own; the first led through a morning, and its beat is late."""
-    learn(store)
-    first = world(store, tmp_path / "one", at_h=9)
-    second = World(store, tmp_path / "two", first.clock, first.tier, first.settings)
+    first = world(learned_store, tmp_path / "one", at_h=9)
+    second = World(learned_store, tmp_path / "two", first.clock, first.tier, first.settings)
     second.daemon.tick()
     for _ in first.steps(12):
         pass
