@@ -108,3 +108,59 @@ def load(url: str, request: bytes, clients: int, seconds: float) -> tuple[float,
         float(np.quantile(latencies, 0.99)),
         latencies.size / seconds,
     )
+
+
+class _Player(asyncio.Protocol):
+    """A connection that sends what it is given and hands itself back when it is answered."""
+
+    def __init__(self, idle: list[_Player], answered: list[int]) -> None:
+        self.idle, self.answered = idle, answered
+        self.buffer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        at = self.buffer[:end].lower().find(b"content-length: ") + 16
+        if len(self.buffer) < end + 4 + int(self.buffer[at : self.buffer.find(b"\r", at)]):
+            return
+        self.answered.append(int(self.buffer[9:12]))
+        self.buffer = b""
+        self.idle.append(self)
+
+
+async def _play(url: str, requests: list[bytes], at_s: np.ndarray) -> list[int]:
+    host, port = url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    idle: list[_Player] = []
+    answered: list[int] = []
+    began_s = loop.time()
+    for request, due_s in zip(requests, at_s, strict=True):
+        await asyncio.sleep(max(0.0, began_s + float(due_s) - loop.time()))
+        if not idle:
+            _, player = await loop.create_connection(
+                lambda: _Player(idle, answered), host, int(port)
+            )
+        else:
+            player = idle.pop()
+        player.transport.write(request)
+    while len(answered) < len(requests):
+        await asyncio.sleep(0.05)
+    return answered
+
+
+def play(url: str, requests: list[bytes], at_s: np.ndarray) -> None:
+    """Send each request at its time, s from now, whatever became of those before it.
+
+    Raises
+    ------
+    RuntimeError
+        When one is not answered with 200.
+    """
+    answered = uvloop.run(_play(url, requests, at_s))
+    if failed := sum(status != 200 for status in answered):
+        raise RuntimeError(f"{failed} of {len(answered)} requests failed")

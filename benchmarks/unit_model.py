@@ -1,14 +1,22 @@
-"""The formulas against a real unit: measured TTFT and TPOT under Poisson load over predicted ones.
+"""A real unit against what sizing says of it: measured TTFT and TPOT under Poisson load over predicted.
 
-python -m benchmarks.unit_model [seconds at each load]
+The unit's profile is measured first, as `tidegate deploy` does it. Then requests of lognormal lengths come
+at random, each with a prompt of its own, and what the tier logged is held to the kernel (the same
+arrivals and lengths, played on the measured profile: sizing tables are built on it) and to the formulas.
+Cores that share a machine with others are not always equally fast: the unit tells how long its steps were
+beside what the profile says of them, its *pace*, and the predictions are made at that pace as well.
+
+python -m benchmarks.unit_model [requests at each load] [compute share]
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
 import sys
 import tempfile
-from dataclasses import replace
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -16,18 +24,40 @@ import numpy as np
 
 from actuators.onnx_tier.demo_models import build_demo_models
 from actuators.onnx_tier.launch import start_tier
-from actuators.onnx_tier.profiler import measure
+from actuators.onnx_tier.profiler import Measurement, measure
 from actuators.onnx_tier.spec import TierService, TierSpec
+from benchmarks.tier_load import play, post
 from forecaster.capacity import generative
 from forecaster.capacity.generative import Load
+from forecaster.capacity.kernel import Simulation
 from forecaster.capacity.sizing import Question, size
 from forecaster.config import load_unit_type
-from forecaster.domain.demand import TokenMix
+from forecaster.domain.demand import RequestBatch, TokenMix
+from forecaster.domain.profile import GenerativeProfile, UnitType
 from forecaster.domain.service import Slo
+from forecaster.domain.units import RequestRecord
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-LOADS = (0.3, 0.5, 0.7)
+LOADS = (0.5, 0.8)
 PROMPT, OUTPUT, SCV = 48, 24, 0.5
+LEVELS = (0.5, 0.99)
+PROFILE_S = 6.0
+WARM = 50
+"""Requests at the start of each load that are played but not scored."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load: what was measured, and its p50 and p99 of TTFT and TPOT over those predicted."""
+
+    rho: float
+    rate_rps: float
+    requests: int
+    pace: float
+    measured_ms: tuple[float, ...]
+    kernel: tuple[float, ...]
+    kernel_at_pace: tuple[float, ...]
+    formula_at_pace: tuple[float, ...]
 
 
 def lengths(rng: np.random.Generator, mean: float, count: int, most: int) -> np.ndarray:
@@ -36,83 +66,148 @@ def lengths(rng: np.random.Generator, mean: float, count: int, most: int) -> np.
     return np.clip(np.rint(drawn), 2, most).astype(int)
 
 
-async def play(url: str, rate: float, seconds: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def send(url: str, rate_rps: float, count: int, seed: int) -> None:
+    """Play `count` requests at Poisson times."""
     rng = np.random.default_rng(seed)
-    count = rng.poisson(rate * seconds)
-    at = np.sort(rng.random(count) * seconds)
+    at_s = np.cumsum(rng.exponential(1 / rate_rps, count))
     prompt, output = lengths(rng, PROMPT, count, 160), lengths(rng, OUTPUT, count, 96)
+    # Prompts that begin alike would be read once: the profile counts reading.
     letters = rng.integers(97, 123, (count, 160), dtype=np.uint8)
-
-    async def one(client: httpx.AsyncClient, i: int) -> None:
-        await asyncio.sleep(float(at[i]))
-        # Prompts that begin alike would be read once: the profile counts reading.
-        text = letters[i, : prompt[i]].tobytes().decode()
-        body = {"model": "chat", "prompt": text, "max_tokens": int(output[i])}
-        (await client.post("/v1/completions", json=body)).raise_for_status()
-
-    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-        await asyncio.gather(*(one(client, i) for i in range(count)))
-    return prompt, output
-
-
-def wait_ready(actuator: object) -> None:
-    while actuator.observe("chat").ready < 1:  # type: ignore[attr-defined]
-        pass
+    requests = [
+        post(
+            "/v1/completions",
+            {
+                "model": "chat",
+                "prompt": letters[i, : prompt[i]].tobytes().decode(),
+                "max_tokens": int(output[i]),
+            },
+        )
+        for i in range(count)
+    ]
+    play(url, requests, at_s)
 
 
-def main(seconds: float) -> str:
+def quantiles(ttft_s: Iterable[float], tpot_s: Iterable[float]) -> np.ndarray:
+    """p50 and p99 of TTFT, then of TPOT, s."""
+    pairs = [np.nanquantile(np.fromiter(each, float), LEVELS) for each in (ttft_s, tpot_s)]
+    return np.concatenate(pairs)
+
+
+def at_pace(unit: UnitType, pace: float) -> UnitType:
+    """The same unit, each step `pace` times as long."""
+    profile = unit.profile
+    assert isinstance(profile, GenerativeProfile)
+    costs = ("alpha_s", "beta_s", "kappa_s", "gamma_s", "gamma2_s", "delta_s")
+    longer = {name: getattr(profile, name) * pace for name in costs}
+    return replace(unit, profile=replace(profile, **longer))
+
+
+def by_kernel(unit: UnitType, trace: RequestBatch) -> np.ndarray:
+    """Quantiles of the trace on one unit, by the kernel."""
+    played = Simulation(unit.profile, 1).run(trace, last=True).in_order
+    return quantiles(played.ttft_s[WARM:], played.tpot_s[WARM:])
+
+
+def by_formula(unit: UnitType, trace: RequestBatch) -> np.ndarray:
+    """The same from rate and moments alone; NaN where they want more than one unit."""
+    prompt, output = trace.prompt_tokens, trace.output_tokens
+    mix = TokenMix(prompt.mean(), output.mean(), (prompt**2).mean(), (output**2).mean(),
+                   (prompt * output).mean())  # fmt: skip
+    sized = size(Question(unit, Slo(60.0, 60.0), mix), len(trace) / np.ptp(trace.arrival_s))
+    if sized.units != 1:
+        return np.full(4, np.nan)
+    return np.array([*sized.ttft_s[:2], *sized.tpot_s[:2]])
+
+
+def compare(unit: UnitType, rho: float, records: list[RequestRecord], pace: float) -> Row:
+    """Hold the records of one load to kernel and formula."""
+    records = sorted(records, key=lambda each: each.arrival_s)
+    trace = RequestBatch(
+        "chat",
+        np.array([each.arrival_s for each in records]),
+        np.array([each.prompt_tokens for each in records]),
+        np.array([each.output_tokens for each in records]),
+    )
+    scored = records[WARM:]
+    measured = quantiles((r.ttft_s for r in scored), (r.tpot_s for r in scored))
+    paced = at_pace(unit, pace)
+    ratios = [
+        tuple(measured / each)
+        for each in (by_kernel(unit, trace), by_kernel(paced, trace), by_formula(paced, trace))
+    ]
+    rate_rps = len(records) / np.ptp(trace.arrival_s)
+    return Row(rho, rate_rps, len(scored), pace, tuple(1e3 * measured), *ratios)
+
+
+def counted(url: str) -> np.ndarray:
+    """Seconds of steps so far, as they were and as profiled."""
+    time.sleep(1.0)  # the heartbeat that tells the last of them
+    text = httpx.get(f"{url}/metrics").text
+    return np.array(
+        [
+            float(re.search(rf"^tidegate_unit_{kind}_seconds_total.* (\S+)$", text, re.M)[1])  # type: ignore[index]
+            for kind in ("busy", "profiled")
+        ]
+    )
+
+
+def run(count: int, share: float) -> tuple[Measurement, list[Row]]:
+    """Measure the profile, then play every load on one real unit of it."""
     build_demo_models(MODELS)
-    declared = load_unit_type(MODELS, "tiny-llama")
+    declared = replace(load_unit_type(MODELS, "tiny-llama"), compute_share=share)
     model = MODELS / "tiny-llama" / declared.model_file
-    found = measure(declared, model, 3.0)
+    found = measure(declared, model, PROFILE_S)
     unit = replace(declared, profile=found.profile)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        spec = TierSpec(Path(folder), (TierService("chat", unit, model),))
+        spec = TierSpec(Path(folder), (TierService("chat", unit, model, queue_limit=10_000),))
         with start_tier(spec, Path(folder) / "log") as tier, tier.actuator() as actuator:
             actuator.prewarm("chat", 1, reason="benchmark", order_key="one")
-            wait_ready(actuator)
+            while actuator.observe("chat").ready < 1:
+                time.sleep(0.05)
             seq = 0
             for rho in LOADS:
                 mix = TokenMix.of(PROMPT, OUTPUT, SCV)
-                per_request = generative.mean_state(unit.profile, Load(1.0, 1, mix)).rho
-                rate = rho / per_request
-                prompt, output = asyncio.run(play(tier.url, rate, seconds, seed=round(100 * rho)))
-                records = actuator.requests_after(seq)
-                seq = records[-1].seq
-                mix = TokenMix(prompt.mean(), output.mean(), (prompt**2).mean(), (output**2).mean(),
-                               (prompt * output).mean())  # fmt: skip
-                rate = len(records) / seconds
-                predicted = size_one(Question(unit, Slo(60.0, 60.0), mix), rate)
-                ttft = [r.ttft_s for r in records]
-                tpot = [r.tpot_s for r in records if np.isfinite(r.tpot_s)]
-                ratios = [
-                    np.quantile(ttft, 0.5) / predicted.ttft_s[0],
-                    np.quantile(ttft, 0.99) / predicted.ttft_s[1],
-                    np.quantile(tpot, 0.5) / predicted.tpot_s[0],
-                    np.quantile(tpot, 0.99) / predicted.tpot_s[1],
-                ]
-                rows.append((rho, rate, len(records), *ratios))
+                rate_rps = rho / generative.mean_state(unit.profile, Load(1.0, 1, mix)).rho
+                before = counted(tier.url)
+                send(tier.url, rate_rps, count, seed=round(100 * rho))
+                records: list[RequestRecord] = []
+                while len(records) < count:
+                    records += actuator.requests_after(seq)
+                    seq = records[-1].seq
+                busy_s, profiled_s = counted(tier.url) - before
+                rows.append(compare(unit, rho, records, busy_s / profiled_s))
+    return found, rows
+
+
+def report(count: int, share: float) -> str:
+    """The section of docs/benchmarks.md."""
+    found, rows = run(count, share)
     lines = [
         "## A real unit against the formulas",
         "",
-        f"tiny-llama at compute share {unit.compute_share}, Poisson arrivals, measured / predicted;"
-        f" fit error of the profile {found.fit_error:.0%}. `python -m benchmarks.unit_model {seconds:g}`",
+        f"tiny-llama at compute share {share:g}, Poisson arrivals, {count:,} requests at each load;"
+        f" fit error of the profile {found.fit_error:.0%}. Measured over predicted: the kernel plays the same"
+        " arrivals and lengths on the measured profile, the formula knows the rate and the moments. *Pace* is how long"
+        " the unit's steps were beside what the profile says of them: two cores that share a machine with others"
+        f" are not always equally fast. `python -m benchmarks.unit_model {count} {share:g}`",
         "",
-        "| rho | requests/s | requests | TTFT p50 | TTFT p99 | TPOT p50 | TPOT p99 |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| ρ | requests/s | pace | | TTFT p50 | TTFT p99 | TPOT p50 | TPOT p99 |",
+        "| ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    for rho, rate, count, *ratios in rows:
-        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-        lines.append(f"| {rho:g} | {rate:.1f} | {count} | {cells} |")
+    for row in rows:
+        head = f"| {row.rho:g} | {row.rate_rps:.1f} | {row.pace:.2f} |"
+        for name, values, form in (
+            ("measured, ms", row.measured_ms, ".1f"),
+            ("over the kernel's", row.kernel, ".2f"),
+            ("over the kernel's, at this pace", row.kernel_at_pace, ".2f"),
+            ("over the formula's, at this pace", row.formula_at_pace, ".2f"),
+        ):
+            lines.append(f"{head} {name} | " + " | ".join(format(v, form) for v in values) + " |")
+            head = "| | | |"
     return "\n".join(lines) + "\n"
 
 
-def size_one(question: Question, rate: float):  # type: ignore[no-untyped-def]
-    found = size(question, rate)
-    assert found.units == 1
-    return found
-
-
 if __name__ == "__main__":
-    print(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))
+    requests = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+    print(report(requests, float(sys.argv[2]) if len(sys.argv) > 2 else 1.0))

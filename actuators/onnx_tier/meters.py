@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -154,7 +154,18 @@ class _Now(Collector):
         lead = GaugeMetricFamily(
             "tidegate_tier_lead_time_seconds", "Latest start, order to ready", labels=["service"]
         )
+        busy = CounterMetricFamily(
+            "tidegate_unit_busy_seconds", "Steps of units, as they were", labels=["service"]
+        )
+        profiled = CounterMetricFamily(
+            "tidegate_unit_profiled_seconds",
+            "The same steps, as the unit type's profile has them",
+            labels=["service"],
+        )
+        pace = self._supervisor.pace
         for service in self._door.services:
+            busy.add_metric([service], pace.busy_s.get(service, 0.0))
+            profiled.add_metric([service], pace.profiled_s.get(service, 0.0))
             fleet = self._supervisor.observe(service)
             for state in (*sorted(LIVE_STATES), UnitState.FAILED):
                 units.add_metric([service, state.value], fleet.count(state))
@@ -164,4 +175,4 @@ class _Now(Collector):
             if leads:
                 latest = max(leads, key=lambda each: each.ordered_s)
                 lead.add_metric([service], latest.lead_time_s)
-        yield from (units, waiting, held, lead)
+        yield from (units, waiting, held, lead, busy, profiled)

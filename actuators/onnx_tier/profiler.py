@@ -1,8 +1,10 @@
 """Measures what work costs on a unit: the real engine over a small grid, then a fit.
 
+What is timed is a turn of the unit's own loop: requests read, one step of the engine, answers written.
+
 Generative: ``step = alpha*[b > 0] + beta*b + kappa*ctx + delta*reads + gamma*p + gamma2*p**2`` by
 non-negative least squares on the medians of relative time: the engine reads each prompt in a pass of
-its own. Classic: the median latency of each batch size. Both are divided by
+its own. Classic: the median latency of a pass over 1, 2, 4 ... requests. Both are divided by
 the unit type's `compute_share`, since a unit rests in proportion to its work; and both are measured
 with those rests, since a step that finds its caches cold takes up to 2.5 times as long. Where a unit has
 a share of a core, processor time counts here as it does there: a busy machine is not paid for twice.
@@ -10,26 +12,29 @@ a share of a core, processor time counts here as it does there: a busy machine i
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from actuators.onnx_tier.devices import GpuLimits
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
-from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest, Step
+from actuators.onnx_tier.engine_generate import GenerateEngine, Step
 from actuators.onnx_tier.samples import Shapes, sample_inputs
+from actuators.onnx_tier.sampling import GREEDY
 from actuators.onnx_tier.session import captures, check_model, open_session, signature_of
-from actuators.onnx_tier.wire import Tensor
+from actuators.onnx_tier.unit_loop import UnitLoop
+from actuators.onnx_tier.unit_work import ClassicWork, GenerativeWork, UnitWork
+from actuators.onnx_tier.wire import BlockingLink, FrameDecoder, Tensor, encode, pack_tensors
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
-
-T = TypeVar("T")
 
 _DECODED = 12
 _CONTEXT_CELL = 64
@@ -93,8 +98,43 @@ def measure(
     if isinstance(unit_type.profile, GenerativeProfile):
         graphs = captures(session, unit_type.cuda_graphs)
         engine = GenerateEngine(session, unit_type.profile, prefix_share=0.0, graphs=graphs)
-        return _measure_generative(engine, unit_type.profile, watch, budget_s)
-    return _measure_classic(session, unit_type.profile, watch, budget_s, shapes)
+        with _Turns(GenerativeWork(engine, unit_type.profile)) as turns:
+            return _measure_generative(engine, turns, unit_type.profile, watch, budget_s)
+    limits = replace(unit_type.profile, batch_delay_s=0.0)
+    with _Turns(ClassicWork(session, ClassicEngine(session, limits), limits)) as turns:
+        return _measure_classic(session, turns, unit_type.profile, watch, budget_s, shapes)
+
+
+class _Turns:
+    """A unit's loop in this process; another process reads what it answers, as the tier does."""
+
+    def __init__(self, work: UnitWork) -> None:
+        self.work = work
+
+    def __enter__(self) -> Self:
+        ours, tiers = socket.socketpair()
+        with tiers:
+            self._reader = subprocess.Popen(
+                ["cat"], stdin=tiers.fileno(), stdout=subprocess.DEVNULL
+            )
+        self._socket, self._decoder = ours, FrameDecoder()
+        # The loop rests here as `_Watch` says: it would rest for as long as a step asks.
+        self._loop = UnitLoop(BlockingLink(ours), self.work)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._reader.wait()
+
+    def offer(self, data: bytes) -> None:
+        """Read requests that have come."""
+        for frame in self._decoder.feed(data):
+            self._loop.take(frame)
+
+    def turn(self) -> None:
+        """Step, and write the answers."""
+        self._loop.turn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +144,25 @@ class _Watch:
     share: float
     threads: int
 
-    def take(self, step: Callable[[], T]) -> tuple[T, float]:
-        """Make one step; return what it gave and its seconds."""
+    def take(self, step: Callable[[], None]) -> float:
+        """Make one step; return its seconds."""
         began_s, spent_s = time.perf_counter(), time.process_time()
-        result = step()
+        step()
         seconds = time.perf_counter() - began_s
         if self.share < 1.0:
             seconds = (time.process_time() - spent_s) / self.threads
             time.sleep(min(_REST_MAX_S, seconds * (1.0 / self.share - 1.0)))
-        return result, seconds
+        return seconds
 
 
 def _measure_generative(
-    engine: GenerateEngine, limits: GenerativeProfile, watch: _Watch, budget_s: float
+    engine: GenerateEngine,
+    turns: _Turns,
+    limits: GenerativeProfile,
+    watch: _Watch,
+    budget_s: float,
 ) -> Measurement:
-    _run(engine, 1, min(8, engine.row_tokens - _DECODED), watch)
+    _run(engine, turns, 1, min(8, engine.row_tokens - _DECODED), watch)
     steps: list[Step] = []
     deadline_s = time.monotonic() + budget_s
     rounds = 0
@@ -126,7 +170,7 @@ def _measure_generative(
         for number, (rows, prompt) in enumerate(_scenarios(limits, engine.row_tokens)):
             if (rounds or number >= _FIRST_SCENARIOS) and time.monotonic() > deadline_s:
                 break
-            steps += _run(engine, rows, prompt, watch)
+            steps += _run(engine, turns, rows, prompt, watch)
         rounds += 1
     cells, seconds = _medians(steps)
     coefficients = fit_step_time(cells, seconds)
@@ -192,13 +236,20 @@ def _scenarios(limits: GenerativeProfile, row_tokens: int) -> Iterator[tuple[int
         yield min(rows, fitting), min(prompt, limits.kv_tokens - _DECODED)
 
 
-def _run(engine: GenerateEngine, rows: int, prompt: int, watch: _Watch) -> list[Step]:
-    tokens = np.full(prompt, 65, np.int64)
-    for number in range(rows):
-        engine.submit(GenerateRequest(number, tokens, _DECODED))
+def _run(
+    engine: GenerateEngine, turns: _Turns, rows: int, prompt: int, watch: _Watch
+) -> list[Step]:
+    header = {
+        "t": "generate",
+        "max_tokens": _DECODED,
+        "sampling": list(astuple(GREEDY)),
+        "stop": [],
+    }
+    body = np.full(prompt, 65, np.int64).tobytes()
+    turns.offer(b"".join(encode(header | {"id": 1 + row}, body) for row in range(rows)))
     steps: list[Step] = []
-    while engine.has_work:
-        _, seconds = watch.take(engine.step)
+    while turns.work.has_work:
+        seconds = watch.take(turns.turn)
         steps.append(replace(engine.steps[-1], seconds=seconds))
     return steps
 
@@ -217,18 +268,22 @@ def _medians(steps: list[Step]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def _measure_classic(
-    session: Any, limits: ClassicProfile, watch: _Watch, budget_s: float, shapes: Shapes | None
+    session: Any,
+    turns: _Turns,
+    limits: ClassicProfile,
+    watch: _Watch,
+    budget_s: float,
+    shapes: Shapes | None,
 ) -> Measurement:
-    engine = ClassicEngine(session, replace(limits, batch_delay_s=0.0))
-    signature = signature_of(session)
     sizes = [1 << power for power in range(limits.max_batch.bit_length())]
     sizes = sorted({*sizes, limits.max_batch})
     each_s = budget_s / len(sizes)
     curve: list[tuple[int, float]] = []
     samples, scv = 0, limits.service_time_scv
+    sample = sample_inputs(signature_of(session), 1, shapes)
+    _check_answers(session, limits, sample)
     for size in sizes:
-        sample = sample_inputs(signature, size, shapes)
-        times = _time_passes(engine, sample, each_s, watch)
+        times = _time_passes(turns, sample, size, each_s, watch)
         samples += times.size
         if size == 1:
             scv = _scv(times)
@@ -239,21 +294,32 @@ def _measure_classic(
     return Measurement(profile, 0.0, samples)
 
 
+def _check_answers(session: Any, limits: ClassicProfile, sample: list[tuple[str, Tensor]]) -> None:
+    engine = ClassicEngine(session, limits)
+    engine.submit(InferRequest(0, sample))
+    if error := engine.step()[0].error:
+        raise ModelError(
+            f"the model refuses a sample request: {error}",
+            "check that its unit type has the right kind",
+        )
+
+
 def _time_passes(
-    engine: ClassicEngine, inputs: list[tuple[str, Tensor]], budget_s: float, watch: _Watch
+    turns: _Turns, sample: list[tuple[str, Tensor]], size: int, budget_s: float, watch: _Watch
 ) -> npt.NDArray[np.float64]:
+    entries, body = pack_tensors(sample)
+    header = {"t": "infer", "inputs": entries, "outputs": []}
+    requests = b"".join(encode(header | {"id": 1 + n}, body) for n in range(size))
+
+    def answer() -> None:
+        turns.offer(requests)
+        while turns.work.has_work:
+            turns.turn()
+
     times: list[float] = []
     deadline_s = time.monotonic() + budget_s
     while len(times) < 4 or time.monotonic() < deadline_s:
-        engine.submit(InferRequest(0, inputs))
-        answers, seconds = watch.take(engine.step)
-        answer = answers[0]
-        if answer.error:
-            raise ModelError(
-                f"the model refuses a sample request: {answer.error}",
-                "check that its unit type has the right kind",
-            )
-        times.append(seconds)
+        times.append(watch.take(answer))
     # The first pass of a batch size pays for its memory.
     return np.array(times[1:], np.float64)
 

@@ -11,6 +11,7 @@ from typing import assert_never
 from actuators.onnx_tier.fleet import FleetTable, Unit
 from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
+from actuators.onnx_tier.pace import Pace
 from actuators.onnx_tier.placement import ON_CPU, StartPlan
 from actuators.onnx_tier.replacements import Replacements
 from actuators.onnx_tier.retry_after import retry_after_s
@@ -62,6 +63,7 @@ class Supervisor:
         self._socket_path = socket_path
         self._plan = plan
         self.fleet = FleetTable(tier, clock)
+        self.pace = Pace()
         self.router = Router(spec.services, self._release, self.retry_after_s)
         self._orders = OrderBook()
         self._replacements = Replacements(time.monotonic)
@@ -228,6 +230,7 @@ class Supervisor:
         unit.heard_s = time.monotonic()
         if kind in {"beat", "packed"}:
             unit.packed_s = header.get("seconds", unit.packed_s)
+            self.pace.add(unit.service.service, header)
             return
         if kind == "loading":
             link.unit_id, unit.link = unit.unit_id, link

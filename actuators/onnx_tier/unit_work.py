@@ -8,10 +8,11 @@ import numpy as np
 
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
+from actuators.onnx_tier.pace import pass_s, step_s
 from actuators.onnx_tier.sampling import Sampling
 from actuators.onnx_tier.session import captures, signature_of
 from actuators.onnx_tier.wire import Frame, Header, pack_tensors, unpack_tensors
-from forecaster.domain.profile import GenerativeProfile, UnitType
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
 
 class UnitWork(Protocol):
@@ -34,6 +35,10 @@ class UnitWork(Protocol):
         """Do one piece of work; return the frames to send."""
         ...
 
+    def profiled_s(self) -> float:
+        """Seconds that the profile gives the last step, at this unit's share of a core."""
+        ...
+
     def use(self, session: Any) -> None:
         """Go on with another session of the same model, between two steps."""
         ...
@@ -43,25 +48,38 @@ def make_work(session: Any, unit_type: UnitType) -> UnitWork:
     """Return the engine that the unit type's kind asks for, around an open session."""
     if isinstance(unit_type.profile, GenerativeProfile):
         graphs = captures(session, unit_type.cuda_graphs)
-        return _GenerativeWork(GenerateEngine(session, unit_type.profile, graphs=graphs))
-    return _ClassicWork(session, ClassicEngine(session, unit_type.profile))
+        engine = GenerateEngine(session, unit_type.profile, graphs=graphs)
+        return GenerativeWork(engine, unit_type.profile)
+    return ClassicWork(session, ClassicEngine(session, unit_type.profile), unit_type.profile)
 
 
-class _GenerativeWork:
-    def __init__(self, engine: GenerateEngine) -> None:
+class GenerativeWork:
+    """Continuous batching."""
+
+    def __init__(self, engine: GenerateEngine, profile: GenerativeProfile) -> None:
         self._engine = engine
+        self._profile = profile
 
     @property
     def has_work(self) -> bool:
+        """As in `UnitWork`."""
         return self._engine.has_work
 
     def use(self, session: Any) -> None:
+        """As in `UnitWork`."""
         self._engine.use(session)
 
+    def profiled_s(self) -> float:
+        """As in `UnitWork`."""
+        last = self._engine.steps[-1]
+        return step_s(self._profile, last.b, last.ctx, last.reads, last.p)
+
     def hold_s(self) -> float:
+        """As in `UnitWork`."""
         return 0.0
 
     def accept(self, header: Header, body: bytes) -> Frame | None:
+        """As in `UnitWork`."""
         if header["t"] == "cancel":
             self._engine.cancel(header["id"])
             return None
@@ -79,6 +97,7 @@ class _GenerativeWork:
         return None
 
     def step(self) -> list[Frame]:
+        """As in `UnitWork`."""
         made = self._engine.step()
         if not made:
             return []
@@ -87,22 +106,33 @@ class _GenerativeWork:
         ]
 
 
-class _ClassicWork:
-    def __init__(self, session: Any, engine: ClassicEngine) -> None:
+class ClassicWork:
+    """Dynamic batching."""
+
+    def __init__(self, session: Any, engine: ClassicEngine, profile: ClassicProfile) -> None:
         self._engine = engine
+        self._profile = profile
         self._input_names = {each.name for each in signature_of(session).inputs}
 
     @property
     def has_work(self) -> bool:
+        """As in `UnitWork`."""
         return self._engine.has_work
 
     def use(self, session: Any) -> None:
+        """As in `UnitWork`."""
         self._engine.use(session)
 
+    def profiled_s(self) -> float:
+        """As in `UnitWork`."""
+        return pass_s(self._profile, self._engine.passes[-1].rows) if self._engine.passes else 0.0
+
     def hold_s(self) -> float:
+        """As in `UnitWork`."""
         return self._engine.hold_s()
 
     def accept(self, header: Header, body: bytes) -> Frame | None:
+        """As in `UnitWork`."""
         if header["t"] == "cancel":
             self._engine.cancel(header["id"])
             return None
@@ -114,6 +144,7 @@ class _ClassicWork:
         return None
 
     def step(self) -> list[Frame]:
+        """As in `UnitWork`."""
         frames: list[Frame] = []
         for answer in self._engine.step():
             if answer.error:

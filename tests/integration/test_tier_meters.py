@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.tier_helpers import CHAT, CLASSIFIER, RunningTier, running, services
+from tests.integration.tier_helpers import CHAT, CLASSIFIER, RunningTier, running, services, until
 
 
 def _scrape(tier: RunningTier) -> dict[tuple[str, ...], float]:
@@ -29,6 +29,9 @@ def test_metrics_count_what_was_served(tmp_path: Path) -> None:
         httpx.post(f"{tier.url}/v1/completions", json=body | {"prompt": [263]})
         httpx.post(f"{tier.url}/v1/completions", json=body | {"prompt": [300]})
         second = _scrape(tier)
+        busy = ("tidegate_unit_busy_seconds_total", CHAT)
+        until(lambda: _scrape(tier)[busy] > 0, "a heartbeat that tells of the steps")
+        third = _scrape(tier)
     of_chat = (CHAT, "text_completion")
     assert first["gen_ai_server_time_to_first_token_seconds_count", *of_chat] == 2
     assert first["gen_ai_client_token_usage_sum", CHAT, "output", "text_completion"] == 10
@@ -37,6 +40,8 @@ def test_metrics_count_what_was_served(tmp_path: Path) -> None:
     assert first["tidegate_tier_units", CLASSIFIER, "ready"] == 0
     assert first["tidegate_tier_requests_held", CHAT] == 0
     assert first["tidegate_tier_lead_time_seconds", CHAT] > 0
+    assert third["tidegate_unit_profiled_seconds_total", CHAT] > 0
+    assert third["tidegate_unit_profiled_seconds_total", CLASSIFIER] == 0
     duration = "gen_ai_server_request_duration_seconds_count"
     assert first[duration, "", *of_chat] == 2
     assert (second[duration, "", *of_chat], second[duration, "400", *of_chat]) == (3, 1)
