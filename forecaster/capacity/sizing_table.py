@@ -10,7 +10,7 @@ from forecaster.capacity.sizing import Question
 from forecaster.domain.demand import FloatArray, IntArray
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
-from forecaster.domain.pools import Split
+from forecaster.domain.pools import ONE_POOL, Split
 
 FLEETS = (1, 2, 3, 5, 8, 13, 22, 38, 64)
 """Fleets that are simulated; a unit of a larger one carries no less."""
@@ -81,7 +81,7 @@ class SizingTable:
     @property
     def split(self) -> Split:
         """How fleets fall into pools."""
-        return Split(()) if self.decode_units is None else Split(tuple(self.decode_units.tolist()))
+        return ONE_POOL if self.decode_units is None else Split(tuple(self.decode_units.tolist()))
 
     def violation_share(self, units: IntArray | int, rate_rps: FloatArray | float) -> FloatArray:
         """Share of requests outside the SLO, float64 of the broadcast shape.

@@ -14,6 +14,7 @@ from forecaster.cli.output import emit, iso, make_table, progress
 from forecaster.config import Settings, load_settings
 from forecaster.config.settings import ServiceSettings
 from forecaster.domain.plan import SlotPlan, TideTable
+from forecaster.domain.pools import Split
 from forecaster.domain.service import Service
 from forecaster.wiring.questions import plan_once, service_named, unit_of
 from forecaster.wiring.sizer import now
@@ -128,6 +129,7 @@ def as_dict(table: TideTable) -> dict[str, Any]:
                 "offered_load_erl": slot.offered_load_erl,
                 "need": slot.need_units,
                 "hold": slot.hold_units,
+                **in_pools(table.split, slot.hold_units),
                 "outside_share": slot.outside_share,
                 "reason": slot.reason.value,
                 "binding": slot.binding.value,
@@ -135,6 +137,18 @@ def as_dict(table: TideTable) -> dict[str, Any]:
             for slot in table.slots
         ],
     }
+
+
+def in_pools(split: Split, units: int) -> dict[str, int]:
+    """Units of each of two pools, by name; nothing to say of one."""
+    return {pool.value: count for pool, count in split.of(units).items() if pool}
+
+
+def held_in(split: Split, units: int) -> str:
+    """Units to hold, and how many of them read and generate."""
+    pools = in_pools(split, units)
+    said = " + ".join(f"{count} {pool}" for pool, count in pools.items())
+    return f"{units} = {said}" if said else str(units)
 
 
 def _table(table: TideTable) -> Any:
@@ -148,7 +162,7 @@ def _table(table: TideTable) -> Any:
                 f"{len(slots) * table.slot_s / 60:.0f} min",
                 f"{peak.arrival_rate_rps:.3g}",
                 max(slot.need_units for slot in slots),
-                slots[0].hold_units,
+                held_in(table.split, slots[0].hold_units),
                 slots[0].reason.value,
                 peak.binding.value,
             )

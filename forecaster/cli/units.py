@@ -30,9 +30,11 @@ def units_command(
     Example: `tidegate units chat`
     """
     found = ask(load_settings(config), url, f"/v1/services/{service}/units")
+    pools = any(unit.get("pool") for unit in found["units"])
     rows = [
         (
             unit["unit_id"],
+            *([unit["pool"]] if pools else []),
             unit["state"],
             iso(unit["since_s"]),
             f"{unit['lead_time_s']:.1f}" if unit["lead_time_s"] is not None else "-",
@@ -41,7 +43,15 @@ def units_command(
         )
         for unit in found["units"]
     ]
-    names = ("unit", "state", "since", "lead s", "in flight", "provider")
+    names = (
+        "unit",
+        *(["pool"] if pools else []),
+        "state",
+        "since",
+        "lead s",
+        "in flight",
+        "provider",
+    )
     emit(found, form, make_table(f"{service}: {len(rows)} units", names, rows))
 
 

@@ -72,6 +72,10 @@ class Bookkeeper:
     def open(self, pilot: Pilot, now_s: float) -> None:
         """Write down what the service's units cost from now on."""
         self.store.books.keep_tariff(pilot.service.name, tariff_of(pilot, now_s))
+        for pool, unit in pilot.unit.by_pool.items():
+            if pool:
+                own = replace(tariff_of(pilot, now_s, unit), pool=pool)
+                self.store.books.keep_tariff(pilot.service.name, own)
 
     def close(self, pilot: Pilot, now_s: float) -> int:
         """Write the entries that are over; return how many.
@@ -130,9 +134,12 @@ def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[Book
     ]
 
 
-def tariff_of(pilot: Pilot, now_s: float) -> Tariff:
-    """What the pilot's units cost from now on; times on the installation's clock."""
-    unit, speed = pilot.unit, pilot.clock.speed
+def tariff_of(pilot: Pilot, now_s: float, unit: UnitType | None = None) -> Tariff:
+    """What the pilot's units, or those of one pool, cost from now on; times on the installation's clock.
+
+    Of two pools without a word which one: what one of their units costs on average.
+    """
+    unit, speed = unit or pilot.unit, pilot.clock.speed
     return Tariff(
         unit.name,
         unit.price_per_hour,

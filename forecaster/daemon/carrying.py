@@ -14,6 +14,7 @@ from forecaster.capacity.sizing import Question, rounded
 from forecaster.capacity.sizing_table import SizingTable, corrected
 from forecaster.demand import offered_work_s
 from forecaster.domain.demand import FloatArray, TokenMix
+from forecaster.domain.pools import EVEN, ONE_POOL, Split
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Service
 from forecaster.planning.layers import violation_price_s
@@ -67,6 +68,13 @@ class Carrying:
         return offered_work_s(self.table.question.mix, self.unit.profile) or 1.0
 
     @property
+    def split(self) -> Split:
+        """How units fall into pools, as far as it is known."""
+        if self.table is not None:
+            return self.table.split
+        return ONE_POOL if self.unit.pair is None else EVEN
+
+    @property
     def asked(self) -> dict[str, object] | None:
         """Mix and dispersion of the table in force, as plain values; None before the first."""
         if self._asked is None:
@@ -115,10 +123,11 @@ class Carrying:
         units = min(limit, max(2 ** math.ceil(math.log2(SPARE * needed + 4)), least_units))
         made = self._made
         if made is None or made[0] is not table or made[1:3] != (self._factor, units):
-            low = GRID_LOW * curve.capacity_rps(1)
+            low = GRID_LOW * curve.capacity_rps(curve.split.least_units)
             high = GRID_HIGH * max(curve.capacity_rps(units), 2 * low)
             bindings = tuple(curve.binding(n) for n in range(1, units + 1))
-            capacity = Capacity(tabulate(curve, low, high, units), bindings, self.work_s)
+            grid = tabulate(curve, low, high, units)
+            capacity = Capacity(grid, bindings, self.work_s, self.split)
             self._made = made = (table, self._factor, units, capacity)
         return made[3]
 

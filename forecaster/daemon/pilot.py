@@ -15,10 +15,10 @@ from forecaster.daemon.floor import floor_table
 from forecaster.daemon.gate import Gate
 from forecaster.daemon.pilot_state import Draft, PilotState
 from forecaster.daemon.planner import Planner
+from forecaster.daemon.pooled import carry_out
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import (
     ActuatorUnavailableError,
-    CapacityDeniedError,
     FencedError,
     StoreError,
 )
@@ -316,26 +316,12 @@ class Pilot:
             return  # the one in force until then goes on
 
     def _act(self, decision: Decision) -> str:
-        key = f"{decision.service}:{decision.at_s:.3f}"
-        try:
-            if decision.verb is Verb.PREWARM:
-                self.actuator.prewarm(
-                    decision.service, decision.units, reason=decision.explanation, order_key=key,
-                    fence=self.fence or 0,
-                )  # fmt: skip
-            else:
-                self.actuator.drain(
-                    decision.service, decision.units, reason=decision.explanation, order_key=key,
-                    fence=self.fence or 0,
-                )  # fmt: skip
-        except CapacityDeniedError as error:
-            log.warning("%s: capacity denied: %s", decision.service, error)
+        said, denied = carry_out(self.actuator, decision, self.fence or 0)
+        if denied:
             self.planner.denied_s = decision.at_s
-            return f"capacity denied: {error}"
-        except (ActuatorUnavailableError, FencedError) as error:
-            log.warning("%s: hold: %s", decision.service, error)
-            return str(error)
-        return ""
+        if said:
+            log.warning("%s: %s", decision.service, said)
+        return said
 
     def _same_as_last(self, decision: Decision) -> bool:
         last = self.state.decision

@@ -168,7 +168,7 @@ class Planner:
         """The rules in force, at a price of a violation."""
         planner = self.settings.planner
         return Policy(
-            limits=self.service.limits,
+            limits=self.service.limits.at_least(self.carrying.split.least_units),
             elasticity=self.service.elasticity,
             price_s=price_s,
             load_factor=self.budget.load_factor(self.feed.day_requests),
@@ -184,6 +184,7 @@ class Planner:
             pin=self.pin if self.pin is not None and now_s < self.pin.until_s else None,
             denied=now_s - self.denied_s < planner.stale_s,
             quota=self.service.quota,
+            paired=self.unit.pair is not None,
         )
 
     def plan(
@@ -227,7 +228,7 @@ class Planner:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
             paid = paid_s(fleet, policy.min_billing_s, now_s)
-            present = Present(fleet.ready + fleet.warming, paid)
+            present = Present(self._whole(fleet, *PRESENT_STATES), paid)
         outlook = foresee(forecast, capacity, policy, present, feed.data_until_s)
         return Made(settle(outlook, policy), outlook, policy)
 
@@ -257,9 +258,8 @@ class Planner:
         seconds : float
             Since the last tick.
         """
-        outside, counted = self.budget.add(
-            records, now_s, self._foreseen(fleet.ready, now_s, seconds)
-        )
+        ready = self._whole(fleet, UnitState.READY)
+        outside, counted = self.budget.add(records, now_s, self._foreseen(ready, now_s, seconds))
         in_flight = sum(unit.in_flight for unit in fleet.units)
         grew = 0 if self._in_flight is None else in_flight - self._in_flight
         self._in_flight = in_flight
@@ -267,7 +267,7 @@ class Planner:
         arrivals = max(len(records) + grew, 0)
         if seconds > 0:
             self._watches.append(Watch(seconds, arrivals))
-        self._learn(Stretch(fleet.ready, seconds, arrivals, outside, counted))
+        self._learn(Stretch(ready, seconds, arrivals, outside, counted))
         while len(self._watches) > 1 and self._watched_s() - self._watches[0].seconds >= WINDOW_S:
             self._watches.popleft()
 
@@ -322,6 +322,10 @@ class Planner:
             self._rehearsal = (key, self.feed.rehearse(lead_s))
         return self._rehearsal[1]
 
+    def _whole(self, fleet: Fleet, *states: UnitState) -> int:
+        """The fleet that these units make up: of two pools, what serves as one."""
+        return self.carrying.split.whole(fleet.by_pool(*states))
+
     def _most_erl(self, forecast: QuantileForecast) -> float:
         return float(forecast.offered_load_erl.max(initial=0.0))
 
@@ -336,7 +340,7 @@ class Planner:
         """Units that must be thinkable: floors and pins."""
         floors = [each.min_units or 0 for each in self.service.windows]
         pinned = self.pin.units if self.pin else 0
-        return max(self.service.limits.min_units, pinned, *floors, 1)
+        return max(self.service.limits.min_units, pinned, *floors, self.carrying.split.least_units)
 
 
 def in_place(table: TideTable) -> Present:

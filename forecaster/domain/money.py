@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forecaster.domain.pools import Pool
+
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
@@ -21,6 +23,8 @@ class Tariff:
         What is billed is rounded up to a multiple of this; 0 bills to the second.
     since_s : float
         Units that were ordered from here on cost this, epoch seconds.
+    pool : Pool
+        Whose units cost this.
     """
 
     unit: str
@@ -28,6 +32,7 @@ class Tariff:
     min_billing_s: float = 0.0
     billing_step_s: float = 0.0
     since_s: float = float("-inf")
+    pool: Pool = Pool.WHOLE
 
     @property
     def longest_tail_s(self) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from forecaster.domain.pools import ONE_POOL, Pool, Split
+
 
 class Reason(StrEnum):
     """Why a slot holds the number of units it holds."""
@@ -113,6 +115,8 @@ class TideTable:
         Most units that the coming week needs.
     price_s : float
         Unit-seconds that one request outside the SLO was taken to be worth.
+    split : Split
+        How its units fall into pools.
     """
 
     service: str
@@ -123,6 +127,7 @@ class TideTable:
     peak_units: int
     price_s: float
     slots: tuple[SlotPlan, ...]
+    split: Split = ONE_POOL
 
     def at(self, time_s: float) -> SlotPlan:
         """Return the slot that contains `time_s` (the nearest one outside the horizon)."""
@@ -152,6 +157,8 @@ class Decision:
         The moment for which the order is placed (now + lead for pre-warming), epoch seconds.
     explanation : str
         One sentence for people.
+    pools : tuple of (Pool, int)
+        Of two pools: how many of `units` are ordered in each.
     """
 
     service: str
@@ -162,3 +169,9 @@ class Decision:
     needed_s: float
     reason: Reason
     explanation: str
+    pools: tuple[tuple[Pool, int], ...] = ()
+
+    @property
+    def orders(self) -> tuple[tuple[Pool, int], ...]:
+        """Units to pre-warm or drain in each pool."""
+        return self.pools or ((Pool.WHOLE, self.units),)

@@ -98,3 +98,8 @@ class Split:
 
     def _fits(self, whole: int, units: dict[Pool, int]) -> bool:
         return all(units[pool] >= share for pool, share in self.of(whole).items())
+
+
+ONE_POOL = Split(())
+EVEN = Split((0, 1))
+"""Half and half: what two pools are held at while nothing is known of their work."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from forecaster.domain.anomaly import Judgement
@@ -47,6 +47,10 @@ class Limits:
     min_units: int = 1
     max_units: int = 64
     step_units: int = 1
+
+    def at_least(self, units: int) -> Limits:
+        """The same with no lower floor than `units`."""
+        return replace(self, min_units=max(self.min_units, units))
 
 
 @dataclass(frozen=True, slots=True)

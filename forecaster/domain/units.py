@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
+from forecaster.domain.pools import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class UnitView:
         The execution provider that the session truly got; empty before loading.
     reason : str
         Why it was ordered, drained or failed.
+    pool : Pool
+        What it does for its service.
     """
 
     unit_id: str
@@ -42,6 +46,7 @@ class UnitView:
     in_flight: int = 0
     provider: str = ""
     reason: str = ""
+    pool: Pool = Pool.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,10 @@ class Fleet:
     def count(self, *states: UnitState) -> int:
         """Number of units in any of `states`."""
         return sum(unit.state in states for unit in self.units)
+
+    def by_pool(self, *states: UnitState) -> dict[Pool, int]:
+        """Number of units in any of `states`, by what they do."""
+        return dict(Counter(unit.pool for unit in self.units if unit.state in states))
 
     @property
     def ready(self) -> int:
@@ -84,6 +93,8 @@ class UnitEvent:
         When the edge was taken, epoch seconds on the installation's clock.
     seconds : float
         How long the unit was in `before`.
+    pool : Pool
+        What the unit does for its service.
     """
 
     tier: str
@@ -96,6 +107,7 @@ class UnitEvent:
     seconds: float
     reason: str = ""
     provider: str = ""
+    pool: Pool = Pool.WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from forecaster.domain.money import Tariff
+from forecaster.domain.pools import Pool
 from forecaster.planning.ledger import Life, unit_seconds
 
 HOUR_S = 3600.0
@@ -68,14 +69,18 @@ def billed_s(life_s: float, tariff: Tariff) -> float:
     return max(stepped, life_s, tariff.min_billing_s)
 
 
-def tariff_at(tariffs: Sequence[Tariff], born_s: float) -> Tariff:
+def tariff_at(tariffs: Sequence[Tariff], born_s: float, pool: Pool = Pool.WHOLE) -> Tariff:
     """The tariff under which a unit was ordered: the first one counts for all before it.
 
     Parameters
     ----------
     tariffs : sequence of Tariff
         At least one, by `since_s`.
+    pool : Pool
+        Whose units; where it has no tariff of its own, that of the service's units counts.
     """
+    own = [each for each in tariffs if each.pool is pool]
+    tariffs = own or [each for each in tariffs if each.pool is Pool.WHOLE] or tariffs
     return tariffs[max(bisect_right([each.since_s for each in tariffs], born_s) - 1, 0)]
 
 
@@ -99,7 +104,7 @@ def bills(
     edges = np.asarray(edges_s, np.float64)
     by_tariff: dict[Tariff, list[Life]] = {}
     for life in units:
-        by_tariff.setdefault(tariff_at(tariffs, life.born_s), []).append(life)
+        by_tariff.setdefault(tariff_at(tariffs, life.born_s, life.pool), []).append(life)
     found: list[dict[str, Bill]] = [{} for _ in edges[1:]]
     for tariff, own in by_tariff.items():
         lived = unit_seconds(own, edges)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from forecaster.domain.lifecycle import WARMING_STATES
+from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, Reason, SlotPlan, TideTable, Verb
+from forecaster.domain.pools import Pool, Split
 from forecaster.domain.units import Fleet
 from forecaster.planning.policy import Policy
+
+Pools = dict[Pool, int]
+"""Units by what they do; one entry where there is one pool."""
+SUPPLY = WARMING_STATES | {UnitState.READY}
 
 
 def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Decision:
@@ -29,37 +35,45 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
         Now, epoch seconds.
     """
     slow = _slow(fleet, policy, now_s)
-    supply = fleet.ready + fleet.warming - slow
-    late = f", {slow} slow to warm and not counted" if slow else ""
+    have = _less(fleet.by_pool(*SUPPLY), slow)
+    supply, hanging = table.split.whole(have), sum(slow.values())
+    late = f", {hanging} slow to warm and not counted" if hanging else ""
     if now_s - table.made_s > policy.stale_s:
         age = (now_s - table.made_s) / 60
         text = f"hold {supply}: the plan is {age:.0f} min old"
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.NO_FORECAST, text)
     due = peak_slot(table, now_s, now_s + policy.due_s)
     # units that hang still hold their GPUs: never more alive than the ceiling
-    missing = min(due.hold_units - supply, policy.limits.max_units - supply - slow)
-    if missing > 0:
-        room = _room(policy, missing)
-        if room < missing:
-            late += f"; {missing - room} more wait for GPUs of the quota {policy.quota!r}"
-        if not room:
+    wanted = min(due.hold_units, policy.limits.max_units - hanging)
+    missing = _less(table.split.of(max(wanted, 0)), have)
+    ahead = peak_slot(table, now_s, now_s + policy.window_s)
+    spare = _less(have, table.split.of(ahead.hold_units))
+    crowded = sum(have.values()) + hanging + sum(missing.values()) > policy.limits.max_units
+    if any(missing.values()) and not (crowded and any(spare.values())):
+        target = _with_room(table.split, have, max(wanted, 0), policy)
+        room = _less(table.split.of(target), have)
+        waiting = sum(missing.values()) - sum(room.values())
+        if waiting:
+            late += f"; {waiting} more wait for GPUs of the quota {policy.quota!r}"
+        if not any(room.values()):
             text = f"hold {supply}: {_why(due, policy)}{late}"
             return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, Reason.QUOTA, text)
-        text = f"pre-warm {room}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming{late}, lead p90 {policy.lead_time_s:.0f} s"
-        return _decision(
-            table, now_s, Verb.PREWARM, room, supply + room, due.start_s, due.reason, text
+        text = f"pre-warm {_said_units(room)}: {_why(due, policy)}; {fleet.ready} ready, {fleet.warming} warming{late}, lead p90 {policy.lead_time_s:.0f} s"
+        made = _decision(
+            table, now_s, Verb.PREWARM, sum(room.values()), target, due.start_s, due.reason, text
         )
-    ahead = peak_slot(table, now_s, now_s + policy.window_s)
-    if ahead.hold_units < supply:
-        return _give_back(table, ahead, supply, policy, now_s)
+        return replace(made, pools=_by_pool(room))
+    if any(spare.values()):
+        return _give_back(table, ahead, spare, (supply, policy, now_s))
     text = f"hold {supply}: {_why(due, policy)}{late}"
     return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, due.reason, text)
 
 
 def _give_back(
-    table: TideTable, ahead: SlotPlan, supply: int, policy: Policy, now_s: float
+    table: TideTable, ahead: SlotPlan, spare: Pools, standing: tuple[int, Policy, float]
 ) -> Decision:
     """Drain what the coming slots do not need, unless something speaks against it."""
+    supply, policy, now_s = standing
     silent_s = now_s - table.data_until_s
     if silent_s > policy.stale_s or table.made_s - table.data_until_s > policy.silent_s:
         text = (
@@ -70,16 +84,34 @@ def _give_back(
     if again and ahead.reason is not Reason.QUOTA:
         text = f"hold {supply}: capacity was denied lately, and today needs these units again"
         return _decision(table, now_s, Verb.HOLD, 0, supply, now_s, ahead.reason, text)
-    spare = supply - ahead.hold_units
-    text = f"drain {spare}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
-    return _decision(table, now_s, Verb.DRAIN, spare, ahead.hold_units, now_s, ahead.reason, text)
+    text = f"drain {_said_units(spare)}: the coming {policy.window_s / 60:.0f} min need {ahead.hold_units} at most ({_why(ahead, policy)})"
+    made = _decision(
+        table, now_s, Verb.DRAIN, sum(spare.values()), ahead.hold_units, now_s, ahead.reason, text
+    )
+    return replace(made, pools=_by_pool(spare))
 
 
-def _room(policy: Policy, missing: int) -> int:
-    """Units of those that are missing for which the quota has GPUs now, in purchase steps."""
-    if policy.room_units is None or policy.room_units >= missing:
-        return missing
-    return policy.room_units // policy.limits.step_units * policy.limits.step_units
+def _with_room(split: Split, have: Pools, wanted: int, policy: Policy) -> int:
+    """The largest fleet up to `wanted` for which the quota has GPUs now, in purchase steps."""
+    target, room = wanted, policy.room_units
+    while room is not None and target > 0 and sum(_less(split.of(target), have).values()) > room:
+        target -= policy.limits.step_units
+    return max(target, 0)
+
+
+def _less(some: Pools, others: Pools) -> Pools:
+    """What of `some` is left without `others`, pool by pool."""
+    return {pool: max(units - others.get(pool, 0), 0) for pool, units in some.items()}
+
+
+def _by_pool(units: Pools) -> tuple[tuple[Pool, int], ...]:
+    """Orders of two pools; nothing to say where there is one."""
+    return tuple((pool, count) for pool, count in units.items() if pool and count)
+
+
+def _said_units(units: Pools) -> str:
+    said = ", ".join(f"{count} {pool}" for pool, count in _by_pool(units))
+    return f"{sum(units.values())} ({said})" if said else f"{sum(units.values())}"
 
 
 def peak_slot(table: TideTable, from_s: float, to_s: float) -> SlotPlan:
@@ -114,12 +146,10 @@ def _why(slot: SlotPlan, policy: Policy) -> str:
     return reasons[slot.reason]
 
 
-def _slow(fleet: Fleet, policy: Policy, now_s: float) -> int:
+def _slow(fleet: Fleet, policy: Policy, now_s: float) -> Pools:
     """Units that warm for much longer than a unit does: no supply."""
-    return sum(
-        unit.state in WARMING_STATES and now_s - unit.ordered_s > policy.slow_s
-        for unit in fleet.units
-    )
+    late = [unit for unit in fleet.units if now_s - unit.ordered_s > policy.slow_s]
+    return Fleet(fleet.service, fleet.observed_s, tuple(late)).by_pool(*WARMING_STATES)
 
 
 def _said(policy: Policy) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.plan import Binding, Decision, Reason, SlotPlan, TideTable, Verb
+from forecaster.domain.pools import Pool, Split
 from forecaster.domain.service import Limits, Pin, Window
 from forecaster.domain.units import Fleet, UnitView
 from forecaster.planning.decide import decide
@@ -22,11 +23,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
+NESTED = ("slots", "split")
+
+
 def table_to_dict(table: TideTable) -> dict[str, Any]:
     """A tide table in columns."""
     values: dict[str, Any] = {
-        name: getattr(table, name) for name in table.__dataclass_fields__ if name != "slots"
+        name: getattr(table, name) for name in table.__dataclass_fields__ if name not in NESTED
     }
+    if table.split.decode_units:
+        values["decode_units"] = list(table.split.decode_units)
     for name in COLUMNS:
         values[name] = [getattr(slot, name) for slot in table.slots]
     values["reason"] = [slot.reason.value for slot in table.slots]
@@ -36,7 +42,7 @@ def table_to_dict(table: TideTable) -> dict[str, Any]:
 
 def table_from_dict(values: Mapping[str, Any]) -> TideTable:
     """Inverse of `table_to_dict`."""
-    rest = {name: values[name] for name in TideTable.__dataclass_fields__ if name != "slots"}
+    rest = {name: values[name] for name in TideTable.__dataclass_fields__ if name not in NESTED}
     columns = [name for name in COLUMNS if name in values]  # older journals know no quota
     names = (*columns, "reason", "binding")
     slots = tuple(
@@ -47,7 +53,7 @@ def table_from_dict(values: Mapping[str, Any]) -> TideTable:
         )
         for row in zip(*(values[name] for name in names), strict=True)
     )
-    return TideTable(slots=slots, **rest)
+    return TideTable(slots=slots, split=Split(tuple(values.get("decode_units", ()))), **rest)
 
 
 def fleet_to_dict(fleet: Fleet) -> dict[str, Any]:
@@ -58,7 +64,8 @@ def fleet_to_dict(fleet: Fleet) -> dict[str, Any]:
 def fleet_from_dict(values: Mapping[str, Any]) -> Fleet:
     """Inverse of `fleet_to_dict`."""
     units = tuple(
-        UnitView(**{**unit, "state": UnitState(unit["state"])}) for unit in values["units"]
+        UnitView(**{**unit, "state": UnitState(unit["state"]), "pool": Pool(unit.get("pool", ""))})
+        for unit in values["units"]
     )
     return Fleet(values["service"], values["observed_s"], units)
 
@@ -82,12 +89,16 @@ def decision_to_dict(decision: Decision) -> dict[str, Any]:
     """A decision as JSON values."""
     values = asdict(decision)
     values["verb"], values["reason"] = decision.verb.value, decision.reason.value
+    if values.pop("pools"):
+        values["pools"] = {pool.value: units for pool, units in decision.pools}
     return values
 
 
 def decision_from_dict(values: Mapping[str, Any]) -> Decision:
     """Inverse of `decision_to_dict`."""
-    return Decision(**{**values, "verb": Verb(values["verb"]), "reason": Reason(values["reason"])})
+    pools = tuple((Pool(name), units) for name, units in values.get("pools", {}).items())
+    verb, reason = Verb(values["verb"]), Reason(values["reason"])
+    return Decision(**{**values, "verb": verb, "reason": reason, "pools": pools})
 
 
 def replay_decision(inputs: Mapping[str, Any], table: TideTable) -> Decision:

@@ -9,6 +9,7 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
+from forecaster.domain.pools import Pool
 from forecaster.domain.units import UnitEvent
 
 STATES = ("ordered", "warming", "ready", "draining")
@@ -38,12 +39,15 @@ class Life:
         Without gaps, in order; the last one of a unit that lives is open: it ends at infinity.
     ending, ending_reason : str
         ``gone`` or ``failed``, and why; empty while the unit lives.
+    pool : Pool
+        What it did for its service.
     """
 
     unit_id: str
     stays: tuple[Stay, ...]
     ending: str = ""
     ending_reason: str = ""
+    pool: Pool = Pool.WHOLE
 
     @property
     def born_s(self) -> float:
@@ -94,7 +98,7 @@ def lives(events: Sequence[UnitEvent]) -> list[Life]:
             last = own[-1]
             ended = paid_state(last.after) is None
             ending = (last.after.value, last.reason) if ended else ("", "")
-            found.append(Life(unit_id, stays, *ending))
+            found.append(Life(unit_id, stays, *ending, own[0].pool))
     return sorted(found, key=lambda life: (life.born_s, life.unit_id))
 
 

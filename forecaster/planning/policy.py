@@ -57,6 +57,8 @@ class Policy:
         Name of the GPU quota that it shares; empty: none.
     room_units : int or None
         Units for which the quota has GPUs now; None: as many as one likes.
+    paired : bool
+        Whether its units are in two pools.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -77,6 +79,7 @@ class Policy:
     denied: bool = False
     quota: str = ""
     room_units: int | None = None
+    paired: bool = False
 
     @property
     def due_s(self) -> float:

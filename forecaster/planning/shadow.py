@@ -16,6 +16,8 @@ def shadow_units(table: TideTable, policy: Policy, units: int, now_s: float) -> 
     denial, does not show.
     """
     held = tuple(
-        UnitView(f"shadow-{n}", table.service, UnitState.READY, now_s, now_s) for n in range(units)
+        UnitView(f"shadow-{pool}{n}", table.service, UnitState.READY, now_s, now_s, pool=pool)
+        for pool, count in table.split.of(units).items()
+        for n in range(count)
     )
     return decide(table, Fleet(table.service, now_s, held), policy, now_s).target_units

@@ -10,6 +10,7 @@ import numpy as np
 from forecaster.domain.demand import SLOT_S, FloatArray, IntArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable
+from forecaster.domain.pools import ONE_POOL, Split
 from forecaster.planning.bounds import Bounds, bounds
 from forecaster.planning.course import by_minute, course, lead_slots, worth
 from forecaster.planning.policy import Policy
@@ -35,11 +36,14 @@ class Capacity:
     work_s : float
         Busy seconds of one request of the mix that the grid was made for: a load in erlangs over
         this is the grid's rate.
+    split : Split
+        How units fall into pools.
     """
 
     grid: Grid
     bindings: tuple[Binding, ...]
     work_s: float
+    split: Split = ONE_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Outlook:
         The fleet that it starts from.
     data_until_s : float
         End of the last measured slot, epoch seconds.
+    split : Split
+        How units fall into pools.
     """
 
     forecast: QuantileForecast
@@ -98,6 +104,7 @@ class Outlook:
     bindings: tuple[Binding, ...]
     present: Present
     data_until_s: float
+    split: Split = ONE_POOL
 
     def need(self, policy: Policy) -> IntArray:
         """Units of which the last one still saves more than it costs, int64[T]."""
@@ -163,6 +170,7 @@ def foresee(
         bindings=(Binding.NONE, Binding.NONE, *capacity.bindings[1:]),
         present=present,
         data_until_s=forecast.start_s if data_until_s is None else data_until_s,
+        split=capacity.split,
     )
 
 
@@ -209,6 +217,7 @@ def settle(outlook: Outlook, policy: Policy, share: Share | None = None) -> Tide
         peak_units=outlook.peak,
         price_s=policy.price_s,
         slots=slots,
+        split=outlook.split,
     )
 
 

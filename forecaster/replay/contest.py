@@ -198,8 +198,9 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
     table = table_of(question, units, lengths)
     mean_s = float(np.minimum(work_s, usual_s).mean())
     scene = Scene(
-        loads, first, ticks, table, mean_s, terms.lead_s, terms.limits, terms.lead_sigma,
-        terms.seed, trace=trace, unit=terms.unit, calendar=terms.calendar,
+        loads, first, ticks, table, mean_s, terms.lead_s,
+        terms.limits.at_least(table.split.least_units), terms.lead_sigma, terms.seed,
+        trace=trace, unit=terms.unit, calendar=terms.calendar,
         elasticity=terms.elasticity,
     )  # fmt: skip
     return learnt(scene, lambda past, fleet: Court(past, terms).candidate(fleet))
@@ -249,11 +250,12 @@ class Court:
         """The kernel's verdict."""
         return judge(
             self.chunks(),
-            self.scene.unit.profile,
+            self.scene.unit,
             self.terms.slo,
             fleet,
             self.terms.seed,
             hopeless,
+            self.scene.table.split,
         )
 
     def candidate(self, fleet: Timeline) -> Score:

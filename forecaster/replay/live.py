@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.capacity.belief import Belief, learn
-from forecaster.capacity.kernel import Finished, Simulation, follow
+from forecaster.capacity.kernel import Finished, fleet_of, follow
 from forecaster.domain.demand import FloatArray, RequestBatch
 from forecaster.planning.budget import load_factor
 from forecaster.planning.course import by_minute
@@ -70,7 +70,8 @@ class Live:
     def begin(self, units: int) -> None:
         """Start with so many units that are ready."""
         self.present = self.ready = units
-        self._simulation = Simulation(self.pilot.scene.unit.profile, units, seed=self._seed)
+        scene = self.pilot.scene
+        self._simulation = fleet_of(scene.unit, scene.table.split, units, seed=self._seed)
 
     @property
     def draining(self) -> int:

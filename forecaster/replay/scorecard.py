@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.capacity.kernel import Finished, Simulation
+from forecaster.capacity.kernel import Finished, fleet_of
 from forecaster.domain.demand import FloatArray, RequestBatch
-from forecaster.domain.profile import Profile
+from forecaster.domain.pools import ONE_POOL, Split
+from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Slo
 from forecaster.replay.timeline import Timeline
 
@@ -145,11 +146,12 @@ class Scorer:
 
 def judge(
     chunks: Iterable[RequestBatch],
-    profile: Profile,
+    unit: UnitType,
     slo: Slo,
     fleet: Timeline,
     seed: int = 0,
     hopeless: float = np.inf,
+    split: Split = ONE_POOL,
 ) -> Score:
     """Run a trace through the kernel under a schedule.
 
@@ -157,15 +159,17 @@ def judge(
     ----------
     chunks : iterable of RequestBatch
         The scored window in order of arrival.
-    profile, slo
-        The unit and what counts.
+    unit, slo
+        The unit type and what counts.
     fleet : Timeline
         Ready units from tick to tick; at least one, or requests wait for the next one.
     hopeless : float
         Give up once this many requests are outside or wait: a fleet that falls behind is no
         candidate, and a queue of millions is slow. The requests that wait count as outside.
+    split : Split
+        How the fleet falls into pools.
     """
-    simulation = Simulation(profile, int(fleet.ready[0]), events=fleet.events, seed=seed)
+    simulation = fleet_of(unit, split, int(fleet.ready[0]), fleet.events, seed)
     scorer = Scorer(slo, fleet.start_s, max(int(fleet.ready.size * fleet.tick_s / MINUTE_S), 1))
     for chunk in chunks:
         for begin in range(0, len(chunk), _PIECE):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from forecaster.domain import pools
 from forecaster.domain.books import BookEntry, Held
 from forecaster.domain.errors import DataError
 from forecaster.domain.money import Tariff
@@ -44,13 +45,13 @@ class Books:
         """Let the tariff count from its `since_s` on, unless it is the one in force."""
         with self._pool.transaction() as connection:
             number = services.service_ids(connection, [service])[service]
-            known = _tariffs(connection, number)
+            known = [each for each in _tariffs(connection, number) if each.pool is tariff.pool]
             if known and _terms(known[-1]) == _terms(tariff):
                 return
             row = {
                 "service_id": number, "since_s": tariff.since_s, "unit": tariff.unit,
                 "price_per_hour": tariff.price_per_hour, "min_billing_s": tariff.min_billing_s,
-                "billing_step_s": tariff.billing_step_s,
+                "billing_step_s": tariff.billing_step_s, "pool": tariff.pool.value,
             }  # fmt: skip
             connection.execute(_SQL["add_tariff"], row)
 
@@ -149,7 +150,10 @@ def _number(connection: Connection, service: str) -> int:
 
 def _tariffs(connection: Connection, number: int) -> list[Tariff]:
     rows = connection.execute(_SQL["tariffs"], {"service_id": number}).fetchall()
-    return [Tariff(*row) for row in rows]
+    return [
+        Tariff(unit, price, least_s, step_s, since_s, pools.Pool(pool))
+        for unit, price, least_s, step_s, since_s, pool in rows
+    ]
 
 
 def _terms(tariff: Tariff) -> tuple[str, float, float, float]:

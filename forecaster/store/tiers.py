@@ -12,6 +12,7 @@ import numpy as np
 
 from forecaster.domain.demand import RequestBatch
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.pools import Pool
 from forecaster.domain.units import RequestRecord, UnitEvent
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
@@ -42,6 +43,7 @@ _EVENT_TYPES = [
     "text",
     "text",
     "float8",
+    "text",
     "text",
     "text",
 ]
@@ -94,6 +96,7 @@ def append_unit_events(
                     event.seconds,
                     event.reason,
                     event.provider,
+                    event.pool.value,
                 )
             )
     connection.execute(_SQL["live"], {"tier": tier, "seq": cursor_seq})
@@ -120,8 +123,9 @@ def as_events(service: str, rows: Iterable[tuple[Any, ...]]) -> list[UnitEvent]:
             seconds=seconds,
             reason=reason,
             provider=provider,
+            pool=Pool(pool),
         )
-        for tier, seq, unit_id, at_s, before, after, seconds, reason, provider in rows
+        for tier, seq, unit_id, at_s, before, after, seconds, reason, provider, pool in rows
     ]
 
 

@@ -156,7 +156,7 @@ class ReplayRivals:
         first = round((scored_s - known_s) / TICK_S) // 5 * 5
         sight = Sight(
             loads, first, minutes - first, asked.table, asked.work_s, asked.lead_s,
-            asked.service.limits,
+            asked.service.limits.at_least(asked.table.split.least_units),
         )  # fmt: skip
         return sight, logged[first:] / share
 

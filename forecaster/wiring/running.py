@@ -33,6 +33,7 @@ from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.gauges import gauges
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.pooled import Pooled
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import SettingError
@@ -156,6 +157,8 @@ def pilot_all(
 ) -> Iterator[tuple[Daemon, Board]]:
     """Run the daemon over every configured service; `on_dead` is told when one of its jobs is."""
     clock, spool = place.clock, Spool(place.home)
+    paired = [name for name, unit in units.items() if unit.pair is not None]
+    actuator = Pooled(actuator, paired) if paired else actuator
     pilots = [
         Pilot(
             each.service(),

@@ -5,17 +5,20 @@ event in closed form. What the formulas of `forecaster.capacity` approximate, th
 """
 
 from forecaster.capacity.kernel.disaggregated import simulate_decode, simulate_disaggregated
+from forecaster.capacity.kernel.pair import PairSimulation, fleet_of
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, simulate
 from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow, warmed
 from forecaster.capacity.kernel.state import Routing
 
 __all__ = [
     "Finished",
+    "PairSimulation",
     "Routing",
     "Simulation",
     "Spans",
     "UnitEvent",
     "UnitEventKind",
+    "fleet_of",
     "follow",
     "simulate",
     "simulate_decode",

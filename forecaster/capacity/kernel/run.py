@@ -235,7 +235,7 @@ class Simulation:
             if self.unfinished:
                 raise ModelError(f"{self.unfinished} requests wait for a unit that never comes",
                                  "give the fleet a unit")  # fmt: skip
-        return _joined(parts)
+        return joined(parts)
 
     def advance(self, until_s: float) -> Finished:
         """Go on without arrivals to `until_s` and return what has finished since.
@@ -333,7 +333,8 @@ def _columns(records: Records) -> Finished:
     return Finished(*(np.array(records[each.name]) for each in fields(Finished)))
 
 
-def _joined(parts: list[Finished]) -> Finished:
+def joined(parts: list[Finished]) -> Finished:
+    """Requests of several pieces as one."""
     if len(parts) == 1:
         return parts[0]
     if not parts:

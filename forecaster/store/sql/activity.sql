@@ -59,7 +59,7 @@ group by s.name;
 -- What units that are on their way did so far.
 -- name: starting
 select s.name, e.tier, e.seq, e.unit_id, extract(epoch from e.at)::float8,
-       e.before, e.after, e.seconds, e.reason, e.provider
+       e.before, e.after, e.seconds, e.reason, e.provider, e.pool
 from unit_life u join unit_event e using (tier, unit_id) join service s on s.id = e.service_id
 where u.ended is null and not exists (
     select from unit_event r

@@ -3,25 +3,25 @@
 -- Events of every unit that lives in a range; each life from its beginning on.
 -- name: life_events
 select e.tier, e.seq, e.unit_id, extract(epoch from e.at)::float8,
-       e.before, e.after, e.seconds, e.reason, e.provider
+       e.before, e.after, e.seconds, e.reason, e.provider, e.pool
 from unit_life l join unit_event e on e.tier = l.tier and e.unit_id = l.unit_id
 where l.service_id = %(service_id)s and l.born < to_timestamp(%(to_s)s)
   and (l.ended is null or l.ended >= to_timestamp(%(from_s)s))
 order by e.tier, e.seq;
 
 -- name: tariffs
-select unit, price_per_hour, min_billing_s, billing_step_s, extract(epoch from since)::float8
+select unit, price_per_hour, min_billing_s, billing_step_s, extract(epoch from since)::float8, pool
 from tariff
 where service_id = %(service_id)s
 order by since;
 
 -- name: add_tariff
-insert into tariff (service_id, since, unit, price_per_hour, min_billing_s, billing_step_s)
+insert into tariff (service_id, pool, since, unit, price_per_hour, min_billing_s, billing_step_s)
 values (
-    %(service_id)s, to_timestamp(%(since_s)s), %(unit)s, %(price_per_hour)s, %(min_billing_s)s,
+    %(service_id)s, %(pool)s, to_timestamp(%(since_s)s), %(unit)s, %(price_per_hour)s, %(min_billing_s)s,
     %(billing_step_s)s
 )
-on conflict (service_id, since) do update
+on conflict (service_id, pool, since) do update
 set unit = excluded.unit, price_per_hour = excluded.price_per_hour,
     min_billing_s = excluded.min_billing_s, billing_step_s = excluded.billing_step_s;
 

@@ -2,12 +2,12 @@
 
 -- name: copy
 copy unit_event (
-    tier, seq, unit_id, service_id, at, before, after, seconds, reason, provider
+    tier, seq, unit_id, service_id, at, before, after, seconds, reason, provider, pool
 ) from stdin (format binary);
 
 -- name: between
 select e.tier, e.seq, e.unit_id, extract(epoch from e.at)::float8,
-       e.before, e.after, e.seconds, e.reason, e.provider
+       e.before, e.after, e.seconds, e.reason, e.provider, e.pool
 from unit_event e
 where e.service_id = %(service_id)s
   and e.at >= to_timestamp(%(from_s)s) and e.at < to_timestamp(%(to_s)s)
