@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
@@ -16,13 +17,23 @@ def residual_bank(residual: FloatArray, slot_s: float) -> FloatArray:
 
     Missing residuals carry the last mean forward.
     """
-    shape = (residual.shape[0], len(HALF_LIVES_S), residual.shape[1])
-    bank = np.empty(shape, residual.dtype)
-    state = np.zeros(shape[1:], residual.dtype)
-    gains = np.asarray(_gains(slot_s), residual.dtype)
-    for t, value in enumerate(residual):
-        state = _advanced(state, value, gains)
-        bank[t] = state
+    return _run(np.ascontiguousarray(residual), np.asarray(_gains(slot_s)[:, 0], residual.dtype))
+
+
+@numba.njit(cache=True)
+def _run(residual: FloatArray, gains: FloatArray) -> FloatArray:
+    slots, series = residual.shape
+    bank = np.empty((slots, gains.size, series), residual.dtype)
+    state = np.zeros((gains.size, series), residual.dtype)
+    for t in range(slots):
+        for k in range(gains.size):
+            for n in range(series):
+                value = residual[t, n]
+                if not np.isnan(value):
+                    if gains[k] < 1.0:
+                        value = min(max(value, -CLIP), CLIP)
+                    state[k, n] += gains[k] * (value - state[k, n])
+                bank[t, k, n] = state[k, n]
     return bank
 
 
@@ -36,15 +47,12 @@ def advance_bank(bank: FloatArray, residual: FloatArray, slot_s: float) -> Float
     residual : float64[N]
         The slot's residual; NaN where missing.
     """
-    return _advanced(bank, residual, _gains(slot_s))
-
-
-def _gains(slot_s: float) -> FloatArray:
-    return np.array([[1.0 if h == 0 else 1 - 0.5 ** (slot_s / h)] for h in HALF_LIVES_S])
-
-
-def _advanced(bank: FloatArray, residual: FloatArray, gains: FloatArray) -> FloatArray:
+    gains = _gains(slot_s)
     clipped = np.minimum(np.maximum(residual, -CLIP), CLIP)
     step = gains * (np.where(gains < 1.0, clipped, residual) - bank)
     # a missing residual moves nothing
     return np.asarray(bank + np.where(np.isnan(step), 0.0, step))
+
+
+def _gains(slot_s: float) -> FloatArray:
+    return np.array([[1.0 if h == 0 else 1 - 0.5 ** (slot_s / h)] for h in HALF_LIVES_S])

@@ -20,6 +20,17 @@ KINDS = HOLIDAY + 1
 class Cells:
     """Sums over the cells of a local day of each kind; recent days weigh more.
 
+    Parameters
+    ----------
+    calendar : CalendarFeatures
+        Calendar of the grid.
+    series : int
+        N.
+    half_life_days : float
+        Age at which a day weighs half.
+    smooth_s : float
+        Width of a centred mean over the day, seconds; 0 keeps spikes on the half hour.
+
     Attributes
     ----------
     total : float64[8, m, N]
@@ -27,12 +38,19 @@ class Cells:
     mass : float64[8, m, N]
         Weight of what was measured.
     grid : float64[8, m]
-        Weight of all slots, measured or not.
+        Weight of all slots, measured or not; never smoothed.
     """
 
-    def __init__(self, calendar: CalendarFeatures, series: int, half_life_days: float) -> None:
+    def __init__(
+        self,
+        calendar: CalendarFeatures,
+        series: int,
+        half_life_days: float,
+        smooth_s: float = 0.0,
+    ) -> None:
         self.calendar = calendar
         self.half_life_days = half_life_days
+        self.window = max(int(smooth_s / calendar.slot_s) | 1, 1)
         self.slots = 0
         m = slots_per_day(calendar.slot_s)
         self.total, self.mass = np.zeros((KINDS, m, series)), np.zeros((KINDS, m, series))
@@ -44,23 +62,45 @@ class Cells:
         if not slots.size:
             return
         fresh = Z[self.slots :]
-        per_slot = 0.5 ** (self.calendar.slot_s / DAY_S / self.half_life_days)
-        aged = per_slot**slots.size
-        weight = per_slot ** (Z.shape[0] - slots)
-        shape = (self.grid.size, slots.size)
-        kind, phase = cell_of(self.calendar, slots)
-        cell = kind * self.grid.shape[1] + phase
-        where = (cell, np.arange(slots.size))
-        fold = csr_array((weight.astype(Z.dtype), where), shape=shape)
-        grid = np.bincount(cell, weight, self.grid.size)
         seen = np.isfinite(fresh)
         whole = bool(seen.all())
-        total = fold @ (fresh if whole else np.where(seen, fresh, 0.0))
-        mass = grid[:, None] if whole else fold @ seen.astype(Z.dtype)
-        self.total = aged * self.total + total.reshape(self.total.shape)
-        self.mass = aged * self.mass + mass.reshape(*self.grid.shape, -1)
-        self.grid = aged * self.grid + grid.reshape(self.grid.shape)
+        known = fresh if whole else np.where(seen, fresh, 0.0)
+        per_slot = 0.5 ** (self.calendar.slot_s / DAY_S / self.half_life_days)
+        weight = per_slot ** (Z.shape[0] - slots)
+        aged = per_slot**slots.size
+        self.total *= aged
+        self.mass *= aged
+        self.grid *= aged
+        kinds, phase = cell_of(self.calendar, slots)
+        # The mean over the day is linear: what is smoothed as it comes stays smoothed.
+        for kind in np.unique(kinds):
+            mine = np.flatnonzero(kinds == kind)
+            grid = np.bincount(phase[mine], weight[mine], self.grid.shape[1]).astype(np.float64)
+            where = (phase[mine], np.arange(mine.size))
+            shape = (grid.size, mine.size)
+            fold = csr_array((weight[mine].astype(Z.dtype), where), shape=shape)
+            mass: FloatArray = grid[:, None] if whole else fold @ seen[mine].astype(Z.dtype)
+            self.total[kind] += circular_mean(fold @ known[mine], self.window)
+            self.mass[kind] += circular_mean(mass, self.window)
+            self.grid[kind] += grid
         self.slots = Z.shape[0]
+
+
+def circular_mean(values: FloatArray, window: int) -> FloatArray:
+    """Centred mean of ``values[m, N]`` over the day, which has no end.
+
+    Examples
+    --------
+    >>> circular_mean(np.array([[3.0], [0.0], [0.0], [0.0]]), 3).ravel()
+    array([1., 1., 0., 1.])
+    """
+    if window <= 1 or window >= values.shape[0]:
+        return values
+    half = window // 2
+    padded = np.concatenate([values[-half:], values, values[:half]], dtype=np.float64)
+    total = np.cumsum(padded, axis=0)
+    total[window:] -= total[:-window].copy()
+    return np.asarray(total[window - 1 :] / window)
 
 
 def cell_of(calendar: CalendarFeatures, slots: SlotArray) -> tuple[SlotArray, SlotArray]:

@@ -36,7 +36,7 @@ class SlotProfile(Member):
         self.shrink_days = shrink_days
 
     def _learn(self) -> None:
-        self.cells = Cells(self.calendar, self.Z.shape[1], self.half_life_days)
+        self.cells = Cells(self.calendar, self.Z.shape[1], self.half_life_days, self.smooth_s)
         self.extend_z(self.Z)
 
     def extend_z(self, Z: FloatArray) -> None:
@@ -47,11 +47,10 @@ class SlotProfile(Member):
 
     def _profiles(self) -> FloatArray:
         """Mean days, float64[8, m, N]."""
-        window = max(int(self.smooth_s / self.calendar.slot_s) | 1, 1)
-        total = circular_mean(self.cells.total, window)
-        mass = circular_mean(self.cells.mass, window)
-        level = self.cells.total.sum(axis=(0, 1)) / (self.cells.mass.sum(axis=(0, 1)) + 1e-12)
-        every = (total.sum(axis=0) + _LEAST * level) / (mass.sum(axis=0) + _LEAST)
+        total, mass = self.cells.total, self.cells.mass
+        of_day, mass_of_day = total.sum(axis=0), mass.sum(axis=0)
+        level = of_day.sum(axis=0) / (mass_of_day.sum(axis=0) + 1e-12)
+        every = (of_day + _LEAST * level) / (mass_of_day + _LEAST)
         profiles = np.empty_like(total)
         group = day_group(np.arange(KINDS))
         for g in range(3):
@@ -69,14 +68,3 @@ class SlotProfile(Member):
 def day_group(kind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """0 = working day, 1 = Saturday, 2 = Sunday or holiday."""
     return np.where(kind >= SUNDAY, 2, np.where(kind == SATURDAY, 1, 0))
-
-
-def circular_mean(values: FloatArray, window: int) -> FloatArray:
-    """Centred mean over the day (axis 1), which has no end."""
-    if window <= 1 or window >= values.shape[1]:
-        return values
-    half = window // 2
-    padded = np.concatenate([values[:, -half:], values, values[:, :half]], axis=1)
-    total = np.cumsum(padded, axis=1)
-    total[:, window:] -= total[:, :-window].copy()
-    return np.asarray(total[:, window - 1 :] / window)
