@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from actuators.onnx_tier.kv_handover import HeldCache, hand_over
 from actuators.onnx_tier.kv_rows import KvRows, Tokens
 from actuators.onnx_tier.prefixes import PrefixStore
 from actuators.onnx_tier.sampling import GREEDY, Sampler, Sampling, pick, sampler_of
@@ -41,6 +42,8 @@ class GenerateRequest:
         How tokens are drawn.
     stop_tokens : tuple of int
         Generation ends before any of these.
+    hand_to : str
+        File to which the cache is written behind the first token, for another unit; empty: none.
     """
 
     request_id: int
@@ -48,6 +51,7 @@ class GenerateRequest:
     max_tokens: int
     sampling: Sampling = GREEDY
     stop_tokens: tuple[int, ...] = ()
+    hand_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,18 @@ class TokenOut:
         Empty, ``length`` or ``stop`` (then `token` is no output).
     reused : int
         With the first token: how much of the prompt was known from others, tokens.
+    handed_bytes : int
+        With the only token of a request that is handed over: length of its cache.
+    problem : str
+        Why a cache could not be handed over; there is no token then.
     """
 
     request_id: int
     token: int
     finish: str = ""
     reused: int = 0
+    handed_bytes: int = 0
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,8 @@ class _Sequence:
     reserved: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reserved = int(self.request.prompt.size) + self.request.max_tokens
+        own = 0 if self.request.hand_to else self.request.max_tokens
+        self.reserved = int(self.request.prompt.size) + own
 
 
 class GenerateEngine:
@@ -123,6 +134,7 @@ class GenerateEngine:
         self._kv = KvRows(session, signature, profile.max_batch, row_tokens, device, graphs)
         self._prefixes = PrefixStore(self._kv, int(profile.kv_tokens * prefix_share))
         self._waiting: deque[GenerateRequest] = deque()
+        self._handed: deque[tuple[_Sequence, HeldCache]] = deque()
         self._rows: list[_Sequence] = []
         self._reading: _Sequence | None = None
         self._reserved_tokens = 0
@@ -141,7 +153,7 @@ class GenerateEngine:
     @property
     def has_work(self) -> bool:
         """Whether `step` would do anything."""
-        return bool(self._rows or self._reading or self._waiting)
+        return bool(self._rows or self._reading or self._waiting or self._handed)
 
     def use(self, session: Any) -> None:
         """Go on with another session of the same model."""
@@ -155,20 +167,42 @@ class GenerateEngine:
         ValueError
             When it can never run: empty, too long for a row, or with a token outside the vocabulary.
         """
-        total = int(request.prompt.size) + request.max_tokens
+        self._check(request)
+        self._waiting.append(request)
+
+    def resume(self, request: GenerateRequest, token: int, path: str) -> None:
+        """Go on behind the first token of a prompt that another unit has read.
+
+        Raises
+        ------
+        ValueError
+            As `submit` does, and when the cache is not there.
+        """
+        self._check(request)
+        sequence = _Sequence(request, sampler_of(request.sampling), made=1, last=token)
+        sequence.cached = int(request.prompt.size)
+        if sequence.sampler is not None:
+            sequence.sampler.skip(self._kv.vocabulary)
+        self._handed.append((sequence, HeldCache(path, self._kv, sequence.cached)))
+
+    def _check(self, request: GenerateRequest) -> None:
+        total = int(request.prompt.size) + (0 if request.hand_to else request.max_tokens)
         if request.prompt.size == 0 or request.max_tokens < 1:
             raise ValueError("a request needs a prompt and at least one token to make")
         if total > self._kv.row_tokens:
             raise ValueError(f"{total} tokens do not fit a row of {self._kv.row_tokens}")
         if int(request.prompt.min()) < 0 or int(request.prompt.max()) >= self._kv.vocabulary:
             raise ValueError(f"token ids must be 0..{self._kv.vocabulary - 1}")
-        self._waiting.append(request)
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, wherever it is; unknown ids are ignored."""
         for request in self._waiting:
             if request.request_id == request_id:
                 self._waiting.remove(request)
+                return
+        for held in self._handed:
+            if held[0].request.request_id == request_id:
+                self._handed.remove(held)
                 return
         if self._reading and self._reading.request.request_id == request_id:
             self._release(self._reading)
@@ -182,6 +216,7 @@ class GenerateEngine:
     def step(self) -> list[TokenOut]:
         """Decode one token for every row and read up to `chunk_tokens` of prompts."""
         started_s = time.perf_counter()
+        self._take_over()
         b, ctx = len(self._rows), sum(each.cached for each in self._rows)
         out = self._decode()
         budget, reads = self._profile.chunk_tokens, 0
@@ -210,6 +245,17 @@ class GenerateEngine:
             self._remove_row(row)
         return out
 
+    def _take_over(self) -> None:
+        """Put caches that were handed over into free rows; the row behind them is for reading."""
+        while self._handed and not self._reading and len(self._rows) < self._profile.max_batch:
+            sequence, cache = self._handed[0]
+            if self._reserved_tokens + sequence.reserved > self._profile.kv_tokens:
+                return
+            self._handed.popleft()
+            self._reserved_tokens += sequence.reserved
+            cache.put(len(self._rows))
+            self._rows.append(sequence)
+
     def _admit(self) -> bool:
         """Start reading the next prompt if a row and its tokens are free; strictly in order."""
         if not self._waiting or len(self._rows) >= self._profile.max_batch:
@@ -236,11 +282,22 @@ class GenerateEngine:
             self._prefixes.keep(prompt, len(self._rows))
             out.append(_emit(sequence, int(pick(logits[None, :], [sequence.sampler])[0])))
             self._reading = None
-            if out[-1].finish:
+            if sequence.request.hand_to and not out[-1].finish:
+                out[-1] = self._hand_over(sequence, out[-1])
+                self._release(sequence)
+            elif out[-1].finish:
                 self._release(sequence)
             else:
                 self._rows.append(sequence)
         return int(chunk.size)
+
+    def _hand_over(self, sequence: _Sequence, first: TokenOut) -> TokenOut:
+        request = sequence.request
+        try:
+            size = hand_over(self._kv, len(self._rows), int(request.prompt.size), request.hand_to)
+        except OSError as error:
+            return replace(first, problem=f"no room to hand its cache over: {error.strerror}")
+        return replace(first, handed_bytes=size)
 
     def _remove_row(self, row: int) -> None:
         """Free `row`: the last row takes its place, the prompt under way moves up behind it."""

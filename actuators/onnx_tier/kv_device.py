@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from actuators.onnx_tier.devices import GpuLimits
-from actuators.onnx_tier.kv_memory import KvBlock, bind_cache
+from actuators.onnx_tier.kv_memory import Array, KvBlock, bind_cache
 from actuators.onnx_tier.session import CPU, CUDA, TensorSpec
 
 _OPSET, _IR = 17, 10
@@ -86,6 +86,14 @@ class DeviceMemory:
         for name, place in places.items():
             binding.bind_cpu_input(name, place)
         self._writer.run_with_iobinding(binding)
+
+    def out(self, block: KvBlock) -> list[Array]:
+        """Copy a block to the host; see `KvMemory`."""
+        return [np.ascontiguousarray(part.numpy()) for part in block]
+
+    def home(self, arrays: Sequence[Array]) -> KvBlock:
+        """Copy arrays to the device; see `KvMemory`."""
+        return [ort.OrtValue.ortvalue_from_numpy(each, self.device, 0) for each in arrays]
 
     def _rows_at(self, row: int) -> list[tuple[TensorSpec, tuple[int, int, int], int]]:
         """Return each cache with the shape and the address of one of its rows."""

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from actuators.onnx_tier.session import TensorSpec
 
+Array = npt.NDArray[Any]
 KvBlock = list[Any]
 """Keys and values of some tokens: one array, or one value on the device, for each cache."""
 
@@ -35,6 +37,14 @@ class KvMemory(Protocol):
 
     def write(self, row: int, start: int, block: KvBlock) -> None:
         """Put a block into a row from token `start` on."""
+        ...
+
+    def out(self, block: KvBlock) -> list[Array]:
+        """Return a block that was read as contiguous arrays of numpy's."""
+        ...
+
+    def home(self, arrays: Sequence[Array]) -> KvBlock:
+        """Inverse of `out`: a block that `write` takes."""
         ...
 
 
@@ -85,3 +95,11 @@ class HostMemory:
         """Copy tokens in; see `KvMemory`."""
         for (_, buffer), part in zip(self._buffers, block, strict=True):
             buffer[row, :, start : start + part.shape[1]] = part
+
+    def out(self, block: KvBlock) -> list[Array]:
+        """It is arrays already; see `KvMemory`."""
+        return block
+
+    def home(self, arrays: Sequence[Array]) -> KvBlock:
+        """As it is; see `KvMemory`."""
+        return list(arrays)

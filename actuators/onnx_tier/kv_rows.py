@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from actuators.onnx_tier.kv_device import DeviceMemory, last_logits
 from actuators.onnx_tier.kv_graphs import GraphDecoder, no_graph
-from actuators.onnx_tier.kv_memory import HostMemory, KvBlock, KvMemory
+from actuators.onnx_tier.kv_memory import Array, HostMemory, KvBlock, KvMemory
 from actuators.onnx_tier.session import CUDA, ModelSignature, TensorSpec, provider_of
 from forecaster.domain.errors import ModelError
 
@@ -64,6 +64,7 @@ class KvRows:
                 + ", ".join(sorted(names)),
                 "export it with onnxruntime-genai's builder, or serve it as kind = 'classic'",
             )
+        self.cache_shapes = [(e.shape[1], e.shape[3], np.dtype(e.dtype)) for e in pasts]
         self._logits = next(each for each in signature.outputs if each.name == "logits")
         device = device or ("cuda" if provider_of(session) == CUDA else "")
         self._memory: KvMemory = _memory(pasts, rows, row_tokens, device)
@@ -132,6 +133,19 @@ class KvRows:
     def write(self, row: int, start: int, block: KvBlock) -> None:
         """Put a block into a row from token `start` on."""
         self._memory.write(row, start, block)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token over all caches."""
+        return sum(heads * width * dtype.itemsize for heads, width, dtype in self.cache_shapes)
+
+    def take(self, row: int, tokens: int) -> list[Array]:
+        """Return the first `tokens` tokens of a row on the host, ``[heads, tokens, width]`` each."""
+        return self._memory.out(self._memory.read(row, 0, tokens))
+
+    def bring(self, row: int, arrays: list[Array]) -> None:
+        """Put what `take` returned into a row."""
+        self._memory.write(row, 0, self._memory.home(arrays))
 
     def _bound(self, row: int, ids: Tokens, mask: Tokens) -> tuple[Any, list[Tokens]]:
         """Return a binding of rows and inputs, and the arrays that it points into."""

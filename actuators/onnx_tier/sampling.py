@@ -54,6 +54,10 @@ class Sampler:
         noise = self._random.gumbel(size=scaled.size)
         return int(np.where(kept(scaled, self._sampling), scaled + noise, -np.inf).argmax())
 
+    def skip(self, vocabulary: int) -> None:
+        """Leave out the draw of one token: another unit made it with the same seed."""
+        self._random.gumbel(size=vocabulary)
+
 
 def kept(scaled: npt.NDArray[np.float64], sampling: Sampling) -> npt.NDArray[np.bool_]:
     """Return which tokens may be drawn: the likeliest `top_k`, and of those the nucleus `top_p`.

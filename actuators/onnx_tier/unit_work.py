@@ -83,27 +83,41 @@ class GenerativeWork:
         if header["t"] == "cancel":
             self._engine.cancel(header["id"])
             return None
+        kind = header["t"]
         request = GenerateRequest(
             request_id=header["id"],
             prompt=np.frombuffer(body, np.int64),
             max_tokens=header["max_tokens"],
             sampling=Sampling(*header["sampling"]),
             stop_tokens=tuple(header["stop"]),
+            hand_to=header["file"] if kind == "read" else "",
         )
         try:
-            self._engine.submit(request)
+            if kind == "resume":
+                self._engine.resume(request, header["token"], header["file"])
+            else:
+                self._engine.submit(request)
         except ValueError as error:
             return {"t": "refused", "id": header["id"], "error": str(error)}, b""
         return None
 
     def step(self) -> list[Frame]:
         """As in `UnitWork`."""
-        made = self._engine.step()
-        if not made:
-            return []
-        return [
-            ({"t": "tokens", "r": [[o.request_id, o.token, o.finish, o.reused] for o in made]}, b"")
-        ]
+        frames: list[Frame] = []
+        rows: list[list[Any]] = []
+        for each in self._engine.step():
+            if each.problem:
+                said = {"t": "refused", "id": each.request_id, "error": each.problem, "status": 503}
+                frames.append((said, b""))
+            elif each.handed_bytes:
+                handed = {"t": "handed", "id": each.request_id, "token": each.token}
+                size = {"reused": each.reused, "bytes": each.handed_bytes}
+                frames.append((handed | size, b""))
+            else:
+                rows.append([each.request_id, each.token, each.finish, each.reused])
+        if rows:
+            frames.append(({"t": "tokens", "r": rows}, b""))
+        return frames
 
 
 class ClassicWork:
