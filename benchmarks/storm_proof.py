@@ -55,17 +55,14 @@ def prove(
     found: World, tier: OnnxTierActuator, beats: Sequence[Beat], fresh_s: float
 ) -> dict[str, Any]:
     """Figures, and under `wrong` every promise that was not kept."""
-    record = Record(_all(tier.orders_after), _all(tier.events_after), _all(tier.requests_after))
+    record = record_of(tier)
     gaps = leaderless_s(beats, found.able)
     with Store.open(found.server.dsn) as store, Store.open(calm_dsn(found)) as calm:
         Observer(calm, tier).observe()
         names = [each.name for each in found.settings.service]
         journal = {name: _journal(store, name) for name in names}
         wrong = [
-            *one_leader(record.orders),
-            *once(record, journal),
-            *(text for name in names for text in same_log(store, calm, record, name)),
-            *(text for name in names for text in same_bill(store, record, name)),
+            *_lost(store, calm, record, journal),
             *(
                 text for rows in journal.values()
                 for row, exact in after_the_storm(rows, fresh_s)
@@ -89,6 +86,31 @@ def prove(
         "slow": [f"{gap:.1f} s without a leader" for gap in gaps if gap > TAKE_OVER_S],
         "wrong": wrong,
     }  # fmt: skip
+
+
+def lost(found: World, tier: OnnxTierActuator) -> list[str]:
+    """What of the tier's own record is lost, doubled or changed in the database."""
+    record = record_of(tier)
+    with Store.open(found.server.dsn) as store, Store.open(calm_dsn(found)) as calm:
+        Observer(calm, tier).observe()
+        journal = {each.name: _journal(store, each.name) for each in found.settings.service}
+        return _lost(store, calm, record, journal)
+
+
+def _lost(
+    store: Store, calm: Store, record: Record, journal: dict[str, list[DecisionRow]]
+) -> list[str]:
+    return [
+        *one_leader(record.orders),
+        *once(record, journal),
+        *(text for name in journal for text in same_log(store, calm, record, name)),
+        *(text for name in journal for text in same_bill(store, record, name)),
+    ]
+
+
+def record_of(tier: OnnxTierActuator) -> Record:
+    """Everything that the tier remembers."""
+    return Record(_all(tier.orders_after), _all(tier.events_after), _all(tier.requests_after))
 
 
 def leaderless_s(beats: Sequence[Beat], able: Sequence[tuple[float, str, str]]) -> list[float]:

@@ -128,6 +128,8 @@ class World:
 
     Attributes
     ----------
+    named : bool
+        Whether daemons are told of the server as of one of the user's, which they do not start again.
     able : list
         (epoch seconds, who, "ready" | "out") of both daemons and the database: who could work when.
     """
@@ -135,6 +137,7 @@ class World:
     folder: Path
     server: EmbeddedServer
     settings: Settings
+    named: bool = False
     able: list[tuple[float, str, str]] = field(default_factory=list)
     urls: dict[str, str] = field(default_factory=dict)
 
@@ -148,6 +151,7 @@ class World:
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
+        kept |= {"TIDEGATE_DSN": self.server.dsn} if self.named else {}
         return kept | {"TIDEGATE_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
 
     def says(self, who: str, what: str) -> None:
@@ -159,17 +163,17 @@ class World:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
+def world(folder: Path, named: bool = False) -> Iterator[World]:
     """A database with history and champions, models, and a tier that outlives every daemon."""
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)  # it may be a file system of its own
     home.chmod(0o755)
     file = folder / "tidegate.toml"
     each = "".join(SERVICE.format(name=name, sample=LOG_SAMPLE) for name in SERVICES)
     file.write_text(SETTINGS + each)
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedServer(home))
-        found = World(folder, server, load_settings(file))
+        found = World(folder, server, load_settings(file), named)
         with Store.open(server.dsn) as store:
             store.migrate()
             learn(store, found.settings)

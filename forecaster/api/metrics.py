@@ -66,10 +66,16 @@ NOTHING = Told()
 class _Overview(Collector):
     def __init__(self, overview: dict[str, Any], told: Told) -> None:
         self.services: list[dict[str, Any]] = overview["services"]
+        self.away = bool(overview["away"])
         self.told = told
 
     def collect(self) -> Iterator[Metric]:
         """One family a meaning, one sample a service."""
+        database = GaugeMetricFamily(
+            "tidegate_database_up", "0 while the database is away: counts and money stand still"
+        )
+        database.add_metric([], float(not self.away))
+        yield database
         yield from self._told()
         yield self._gauge(
             "forecast_arrival_rate_rps", "Median forecast, requests/s", "forecast_rps"

@@ -70,12 +70,12 @@ class Board:
     def overview(self) -> dict[str, Any]:
         """Every service in a line each, and the installation."""
         served = self.figures.of(list(self.daemon.pilots))
-        services = [self._line(name) | served[name] for name in self.daemon.pilots]
-        return {"now_s": self.clock.now_s(), "services": services, **self.about}
+        found = {"now_s": self.clock.now_s(), "away": self.figures.said, **self.about}
+        return found | {"services": [self._line(name) | served[name] for name in served]}
 
     def service(self, name: str) -> dict[str, Any]:
         """One service: what it is, what it holds, what it kept."""
-        return self._line(name) | self._figures(name)
+        return self._line(name) | self.figures.of([name])[name]
 
     def _figures(self, name: str) -> dict[str, Any]:
         """What takes time to work out: requests served, units paid."""

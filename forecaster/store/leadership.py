@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from forecaster.store.answering import AnsweringConnection
 from forecaster.store.queries import queries
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Leadership:
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is None:
-            self._connection = psycopg.connect(
+            self._connection = AnsweringConnection.connect(
                 self.dsn, autocommit=True, connect_timeout=TIMEOUT_S,
                 options=f"-c statement_timeout={TIMEOUT_S}s -c lock_timeout={TIMEOUT_S}s",
                 application_name="tidegate-leader",

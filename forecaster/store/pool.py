@@ -1,4 +1,4 @@
-"""Connections with a bounded wait, and the one place where database errors are translated."""
+"""Connections with a bounded wait."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from forecaster.domain.errors import StoreError, StoreUnavailableError
+from forecaster.store.absence import Absence
+from forecaster.store.answering import AnsweringConnection
+from forecaster.store.translation import translated_errors
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = AnsweringConnection
 
 _CONNECTIONS_MOST = 8
 _WAIT_S = 5.0
@@ -40,8 +42,10 @@ class Pool:
         with translated_errors():
             # A connection of our own first: its error says what is wrong, the pool's says "timeout".
             psycopg.connect(dsn, **_ARGUMENTS).close()
+            self._absence = Absence(dsn)
             self._pool: ConnectionPool[Connection] = ConnectionPool(
                 dsn,
+                connection_class=AnsweringConnection,
                 min_size=1,
                 max_size=_CONNECTIONS_MOST,
                 timeout=_WAIT_S,
@@ -58,7 +62,11 @@ class Pool:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Lend a connection inside one transaction: committed at the end, undone by any error."""
-        with translated_errors(), self._borrowed() as connection, connection.transaction():
+        self._absence.refuse()
+        with (
+            self._absence.noticed(), translated_errors(),
+            self._borrowed() as connection, connection.transaction(),
+        ):  # fmt: skip
             yield connection
 
     @contextmanager
@@ -76,25 +84,3 @@ class Pool:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close(timeout=_WAIT_S)
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn what psycopg raises into what the caller can act upon."""
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise StoreUnavailableError(
-            f"the database is away: {_first_line(error)}",
-            "nothing was lost: start PostgreSQL or correct TIDEGATE_DSN, then repeat",
-        ) from error
-    except psycopg.Error as error:
-        raise StoreError(
-            f"the database refused: {_first_line(error)}",
-            "this is a defect or a foreign schema: run `tidegate doctor`",
-        ) from error
-
-
-def _first_line(error: psycopg.Error) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

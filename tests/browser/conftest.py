@@ -43,7 +43,7 @@ def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str
     home = open_folder()
     with Tidegate(home, *DEMO, "--format", "json") as running:
         url = running.document()["url"]
-        until(ready(url), "a ready unit of every service", 60.0)
+        until(ready(url), "a ready unit of every service")
         until(
             lambda: httpx.get(f"{url}/readyz").status_code == 200, "a plan of every service", 180.0
         )

@@ -50,7 +50,7 @@ def running_prometheus(
             return False
 
     try:
-        until(ready, "a ready Prometheus", 60.0)
+        until(ready, "a ready Prometheus")
         yield url
     finally:
         process.send_signal(stop)

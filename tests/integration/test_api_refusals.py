@@ -122,12 +122,22 @@ def test_a_lost_database_is_a_problem_that_names_its_remedy(
         found = world(store, tmp_path)
         found.step()
         with serve(found) as url, httpx.Client(base_url=url, timeout=40.0) as client:
+            before = client.get("/v1/services").json()
+            assert before["away"] == ""
             server.stop()
+            lost = client.get("/v1/services").json()
+            assert "the database is away" in lost["away"]
+            assert lost["services"] == before["services"], "the plan and the last figures"
+            assert "tidegate_database_up 0.0" in client.get("/metrics").text
             refused = client.get("/v1/services/chat/ledger")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
             assert "the database is away" in refused.json()["detail"]
             assert client.get("/healthz").status_code == 200
             assert client.get("/v1/services/chat/units").status_code == 200  # needs no database
+            server.start()
+            assert client.get("/v1/services").json()["away"] == ""
+            assert "tidegate_database_up 1.0" in client.get("/metrics").text
+        server.stop()
 
 
 def test_a_taken_port_is_one_clear_refusal(noon: World, url: str) -> None:

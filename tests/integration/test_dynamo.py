@@ -396,7 +396,7 @@ def test_from_the_daemon_to_the_real_planner(tmp_path: Path) -> None:
                 units = shown(found["url"]) if wanted else (0, 0)
                 return units if wanted and wanted["decode"] == sum(units) else None
 
-            ready, warming = until(agreed, "the number that is shown", 60.0)
+            ready, warming = until(agreed, "the number that is shown")
             assert ready + warming >= 2
             assert ready <= 1  # what the planner tells is what is ready
         assert daemon.process.poll() is None

@@ -350,7 +350,7 @@ def test_the_command_is_killed_and_interrupted_and_loses_nothing(
             argv, env=environment, stdout=subprocess.PIPE, preexec_fn=default_sigint, text=True
         )
         try:
-            until(lambda: seen(store) == up_to(writer.count), "the lines", 30.0)
+            until(lambda: seen(store) == up_to(writer.count), "the lines")
             writer.write(5)
             rename(log)
             writer.reopen()
@@ -384,12 +384,12 @@ def test_the_daemon_follows_what_its_settings_name(
     )  # fmt: skip
     daemon: Any = SimpleNamespace(leads=False, failures={})
     with fed(settings, store, daemon):
-        until(lambda: len(store.services()) == 2, "both logs", 20.0)
+        until(lambda: len(store.services()) == 2, "both logs")
         writer.write(4)
-        until(lambda: seen(store) == up_to(8), "what was added", 20.0)
+        until(lambda: seen(store) == up_to(8), "what was added")
         assert daemon.failures == {}
         log.write_text("[\n")
-        until(lambda: "tail chat" in daemon.failures, "what is wrong", 20.0)
+        until(lambda: "tail chat" in daemon.failures, "what is wrong")
     checks = {each.says: each.health for each in examine_tails(settings)}
     assert set(checks.values()) == {Health.OK}
     nowhere = Settings(ingest={"tail": [str(tmp_path / "none")]})

@@ -252,7 +252,7 @@ def test_from_a_log_to_keda_and_over_a_kill_without_a_jump(home: Path) -> None:
                 f"{found['url']}/v1/services/chat/mode", json={"mode": "observe"}, timeout=20.0
             )
             assert mode.status_code == 200, mode.text
-            until(lambda: answered(Keda(channel)) is None, "silence in observe mode", 60.0)
+            until(lambda: answered(Keda(channel)) is None, "silence in observe mode")
             assert "mode of 'chat' is observe" in Keda(channel).refusal("chat")[1]
         second.send(signal.SIGTERM)
         assert second.ended() == 0, second.said

@@ -222,14 +222,14 @@ def test_a_daemon_keeps_the_floor_of_its_pods_over_a_kill(
     argv = ("daemon", "--config", str(file), "--format", "json")
     with Tidegate(home, *argv, TIDEGATE_DSN=dsn) as first:
         first.document()
-        until(lambda: wanted(cluster) == 3, "the floor", 60.0)
+        until(lambda: wanted(cluster) == 3, "the floor")
         first.send(signal.SIGKILL)
         first.process.wait(20.0)
     cluster.advance(20)
     before = book(cluster)
     with Tidegate(home, *argv, TIDEGATE_DSN=dsn) as second:
         second.document()
-        until(lambda: len(book(cluster)["events"]) > len(before["events"]), "a look", 60.0)
+        until(lambda: len(book(cluster)["events"]) > len(before["events"]), "a look")
         assert wanted(cluster) == 3  # it goes on, without a jump
         assert book(cluster)["tier"] == before["tier"]
         second.send(signal.SIGTERM)

@@ -67,7 +67,7 @@ def asked(url: str, query: str) -> dict[tuple[str, ...], float]:
 
 def test_what_a_monitor_needs_is_there(scraped: tuple[World, str]) -> None:
     found, url = scraped
-    until(lambda: asked(url, "tidegate_desired_units"), "a scrape", 20.0)
+    until(lambda: asked(url, "tidegate_desired_units"), "a scrape")
     state, now_s = found.pilot.state, found.clock.now
     assert state.decision is not None
     assert state.table is not None
@@ -100,7 +100,7 @@ def test_every_rule_is_evaluated_and_records(scraped: tuple[World, str]) -> None
         found.step()  # requests come, so that rates have something to say
         return all(asked(url, record) for record in records)
 
-    until(recorded, "every record", 30.0)
+    until(recorded, "every record")
     assert asked(url, "tidegate:error_budget_burn:rate1h") == {(CHAT,): 0.0}
     assert asked(url, "tidegate:error_budget:ratio")[CHAT,] == pytest.approx(0.01)
     groups = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]

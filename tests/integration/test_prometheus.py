@@ -180,10 +180,10 @@ def test_promql_of_your_own_gives_the_same_tide(prometheus: str, truth: History)
 def test_the_daemon_reads_on_while_it_leads(prometheus: str, store: Store) -> None:
     daemon: Any = SimpleNamespace(leads=True, failures={})
     with reading(settings(prometheus), store, daemon):
-        until(lambda: [s for s in store.services() if s.requests > 1000], "demand", 60.0)
+        until(lambda: [s for s in store.services() if s.requests > 1000], "demand")
     assert not daemon.failures
     with reading(settings("http://127.0.0.1:9"), store, daemon):
-        until(lambda: "metrics chat" in daemon.failures, "what is wrong", 60.0)
+        until(lambda: "metrics chat" in daemon.failures, "what is wrong")
     assert "cannot be reached" in daemon.failures["metrics chat"]
 
 

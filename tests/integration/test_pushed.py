@@ -239,7 +239,7 @@ def test_the_daemon_counts_what_comes_while_it_leads(store: Store) -> None:
     assert store.services() == []
     leader: Any = SimpleNamespace(leads=True, failures={})
     with reading(PUSHED, store, leader):
-        until(store.services, "the minutes", 20.0)
+        until(store.services, "the minutes")
     assert store.services()[0].requests == 12
     assert leader.failures == {}
 

@@ -104,14 +104,14 @@ def test_restarts_of_either_lose_no_request(store: Store, tmp_path: Path) -> Non
     with running_prometheus(tmp_path, config, RECEIVER, stop=signal.SIGKILL) as url:
         with tidegate(store, us):
             server.scraped(url, 10)
-            until(arrived, "the first minutes", 20.0)
+            until(arrived, "the first minutes")
         server.scraped(url, 16)
         with tidegate(store, us):
-            until(arrived, "what came while we were away", 20.0)
+            until(arrived, "what came while we were away")
         server.scraped(url, 20)
     with tidegate(store, us), running_prometheus(tmp_path, config, RECEIVER) as url:
         server.scraped(url, SCRAPES)
-        until(arrived, "the last minutes", 20.0)
+        until(arrived, "the last minutes")
         source = Prometheus(Address(url))
         from_s, to_s = server.start_s, server.start_s + SCRAPE_S * SCRAPES
         pulled = CHAT.counted(source, from_s, to_s, 60)

@@ -49,14 +49,14 @@ def test_one_json_document_says_where_everything_is(demo: Tidegate) -> None:
 
 def test_units_get_ready_and_requests_are_answered(demo: Tidegate) -> None:
     url = demo.document()["url"]
-    until(ready(url), "a ready unit of every service", 60.0)
+    until(ready(url), "a ready unit of every service")
     assert httpx.get(f"{url}/readyz").text == "ready\n"
 
     def served() -> bool:
         services = httpx.get(f"{url}/v1/services", timeout=20.0).json()["services"]
         return all(each["served"]["requests"] > 0 for each in services)
 
-    until(served, "answered requests in the figures", 60.0)
+    until(served, "answered requests in the figures")
     overview = httpx.get(f"{url}/v1/services").json()
     assert overview["demo"] is True
     assert overview["speed"] == 240
@@ -69,7 +69,7 @@ def test_units_get_ready_and_requests_are_answered(demo: Tidegate) -> None:
 
 def test_a_real_completion_by_a_real_client(demo: Tidegate) -> None:
     found = demo.document()
-    until(ready(found["url"]), "ready units", 60.0)
+    until(ready(found["url"]), "ready units")
     with openai.OpenAI(base_url=found["tier_url"] + "/v1", api_key="-", timeout=60) as client:
         answer = client.completions.create(
             model="chat", prompt="the tide", max_tokens=8, temperature=0

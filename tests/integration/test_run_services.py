@@ -55,7 +55,7 @@ def chat(url: str) -> dict[str, Any]:
 def test_a_new_service_without_history_is_served_at_its_floor(home: Path) -> None:
     with start(home, "run") as running:
         found = running.document()
-        until(ready(found["url"]), "the floor of one unit", 60.0)
+        until(ready(found["url"]), "the floor of one unit")
         assert len(complete(found["tier_url"])) == 6
         until(lambda: chat(found["url"])["served"]["requests"] == 1, "the request in the figures")
         seen = chat(found["url"])
@@ -73,7 +73,7 @@ def test_a_daemon_may_die_the_tier_serves_on(home: Path) -> None:
         tier_url = tier.document()["tier_url"]
         with start(home, "daemon") as first:
             url = first.document()["url"]
-            until(ready(url), "the floor of one unit", 60.0)
+            until(ready(url), "the floor of one unit")
             text = complete(tier_url)
             until(lambda: chat(url)["served"]["requests"] == 1, "the request in the figures")
             units = httpx.get(f"{url}/v1/services/chat/units").json()["units"]
@@ -83,7 +83,7 @@ def test_a_daemon_may_die_the_tier_serves_on(home: Path) -> None:
 
         with start(home, "daemon") as second:
             url = second.document()["url"]
-            until(ready(url), "the unit that was there", 60.0)
+            until(ready(url), "the unit that was there")
             again = httpx.get(f"{url}/v1/services/chat/units").json()["units"]
             assert [each["unit_id"] for each in again] == [each["unit_id"] for each in units]
             until(lambda: chat(url)["served"]["requests"] == 1, "only what was not yet observed")

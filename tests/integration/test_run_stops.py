@@ -72,7 +72,7 @@ def test_after_a_kill_the_next_demo_works_and_leaves_nothing(
     assert left_by(place), "the database outlives its parent: that is what is cleaned up"
     with Tidegate(place, *DEMO, "--format", "json") as second:
         url = second.document()["url"]
-        until(ready(url), "ready units", 60.0)
+        until(ready(url), "ready units")
         second.send(signal.SIGTERM)
         assert second.ended() == 0, second.said
     assert "Traceback" not in second.said

@@ -19,6 +19,8 @@ from actuators.onnx_tier.spec import TierService, TierSpec
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
 CHAT, CLASSIFIER = "chat", "classifier"
+PATIENCE_S = 120.0
+"""What does not come by then does not come: a machine that is busy elsewhere takes its time."""
 
 LLAMA_TYPE = UnitType(
     name="tiny-llama",
@@ -32,7 +34,7 @@ MLP_TYPE = UnitType(
 )
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
     """Poll until `condition` holds; return what it gave."""
     deadline_s = time.monotonic() + within_s
     while not (found := condition()):

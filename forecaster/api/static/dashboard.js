@@ -60,7 +60,7 @@ function listen() {
   events.addEventListener("overview", (event) => {
     const first = overview === null;
     overview = JSON.parse(event.data);
-    problem("");
+    problem(overview.away);
     show();
     if (first) { setTimeout(fetchPlotly); refresh(); setInterval(refreshWhenDue, DUE_EVERY_MS); }
   });
