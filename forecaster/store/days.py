@@ -98,9 +98,11 @@ def keep_days(
         connection.execute(_SQL["prune"], old)
 
 
-def forget_days(connection: Connection, number: int, from_s: float, to_s: float) -> None:
-    """Demand of ``[from_s, to_s)`` changes: what was summed of these days is so no more."""
-    connection.execute(_SQL["forget"], {"service_id": number, "from_s": from_s, "to_s": to_s})
+def forget_days(connection: Connection, ranges: Mapping[int, tuple[float, float]]) -> None:
+    """Demand of ``[from_s, to_s)`` of services changes: what was summed of these days is so no more."""
+    from_s, to_s = zip(*ranges.values(), strict=True)
+    values = {"service_ids": list(ranges), "from_s": list(from_s), "to_s": list(to_s)}
+    connection.execute(_SQL["forget"], values)
 
 
 def _in_a_row(starts: IntArray, first: int) -> int:

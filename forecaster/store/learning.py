@@ -106,7 +106,7 @@ class Learning:
         """
         with self._pool.transaction() as connection:
             number = services.service_id(connection, service)
-            services.lock_service(connection, number)
+            services.lock_services(connection, [number])
             rows = models.versions(connection, service)
             live = next((row.model_id for row in rows if row.live), 0)
             older = [row.model_id for row in rows if row.model_id < live]

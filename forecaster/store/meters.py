@@ -12,7 +12,7 @@ from forecaster.domain.errors import DataError, StoreError
 from forecaster.store.days import forget_days
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.queries import queries
-from forecaster.store.services import count_requests, lock_service, service_ids
+from forecaster.store.services import Counted, count_requests, lock_services, service_ids
 from forecaster.store.slots import ALL_TIME_S, change_slots, drop_slots
 
 _SQL = queries("meter")
@@ -50,11 +50,11 @@ class Meters:
         """Take back every slot that was counted, and that it was read."""
         with self._pool.transaction() as connection:
             number = service_ids(connection, [service])[service]
-            lock_service(connection, number)
-            forget_days(connection, number, *ALL_TIME_S)
+            lock_services(connection, [number])
+            forget_days(connection, {number: ALL_TIME_S})
             gone = connection.execute(_SQL["take"], {"service_id": number}).fetchone()
             if gone is not None and gone[0]:
-                count_requests(connection, number, -int(gone[0]), gone[1], gone[1])
+                count_requests(connection, [Counted(number, -int(gone[0]), gone[1], gone[1])])
             connection.execute(_SQL["forget"], {"service_id": number})
             connection.execute(_SQL["count_again"], {"service_id": number})
 
@@ -96,7 +96,7 @@ class Meters:
     ) -> int:
         with self._pool.transaction() as connection:
             number = service_ids(connection, [service])[service]
-            lock_service(connection, number)
+            lock_services(connection, [number])
             values = {"service_id": number, "name": name, "from_s": span[0], "to_s": span[1]}
             if connection.execute(_SQL["widen"], values).fetchone() is None:
                 raise StoreError(
@@ -110,11 +110,11 @@ class Meters:
                 new = int(kept.arrivals.sum() - stored.arrivals.sum())
                 return kept
 
-            change_slots(connection, number, sums, combined)
+            change_slots(connection, {number: sums}, combined)
             new -= drop_slots(connection, number, silent)
             if new:
                 ends_s = _ends_s(sums) if sums.start_s.size else (None, None)
-                count_requests(connection, number, new, *ends_s)
+                count_requests(connection, [Counted(number, new, *ends_s)])
             return new
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forecaster.demand import bin_requests, merge, subtract
-from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
+from forecaster.demand import bin_requests, empty_sums, merge, subtract
+from forecaster.domain.demand import FloatArray, IntArray, RequestBatch, SlotSums
 from forecaster.store.meters import refuse_metered
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
 from forecaster.store.pool import Connection
 from forecaster.store.queries import queries
 from forecaster.store.rows import Served, native
-from forecaster.store.services import count_requests, lock_service
+from forecaster.store.services import Counted, count_requests, lock_services
 from forecaster.store.slots import change_slots
 
 SQL = queries("request")
@@ -60,18 +60,26 @@ def add_demand(
         For requests that another source has counted.
     """
     refuse_metered(connection, ids, batches)
-    for batch in sorted(batches, key=lambda batch: ids[batch.service]):
+    changes: dict[int, SlotSums] = {}
+    arrivals: dict[int, list[FloatArray]] = {}
+    for batch in batches:
         number = ids[batch.service]
-        lock_service(connection, number)
-        change_slots(connection, number, bin_requests(batch), merge)
-        first_s, last_s = float(batch.arrival_s.min()), float(batch.arrival_s.max())
-        count_requests(connection, number, len(batch), first_s, last_s)
+        changes[number] = merge(changes.get(number, empty_sums()), bin_requests(batch))
+        arrivals.setdefault(number, []).append(batch.arrival_s)
+    lock_services(connection, changes)
+    change_slots(connection, changes, merge)
+    count_requests(connection, [_counted(number, parts) for number, parts in arrivals.items()])
+
+
+def _counted(number: int, arrivals: Sequence[FloatArray]) -> Counted:
+    arrival_s = np.concatenate(arrivals)
+    return Counted(number, arrival_s.size, float(arrival_s.min()), float(arrival_s.max()))
 
 
 def take_back(connection: Connection, number: int, row: RequestBatch) -> None:
     """Undo one row: the last line of a log has grown since it was read."""
     arrival_s = float(row.arrival_s[0])
-    lock_service(connection, number)
+    lock_services(connection, [number])
     connection.execute(
         SQL["take_back"],
         {
@@ -81,8 +89,8 @@ def take_back(connection: Connection, number: int, row: RequestBatch) -> None:
             "output_tokens": int(row.output_tokens[0]),
         },
     )
-    change_slots(connection, number, bin_requests(row), subtract)
-    count_requests(connection, number, -1, arrival_s, arrival_s)
+    change_slots(connection, {number: bin_requests(row)}, subtract)
+    count_requests(connection, [Counted(number, -1, arrival_s, arrival_s)])
 
 
 def add_days(connection: Connection, arrival_s: FloatArray) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from forecaster.domain.errors import DataError
 from forecaster.store.pool import Connection
@@ -56,23 +57,40 @@ def summaries(connection: Connection) -> list[ServiceSummary]:
     return [ServiceSummary(*row) for row in connection.execute(_SQL["summaries"])]
 
 
-def lock_service(connection: Connection, number: int) -> None:
-    """Make this transaction the only one that changes the demand of the service."""
-    connection.execute(_SQL["lock"], {"service_id": number})
+def lock_services(connection: Connection, numbers: Iterable[int]) -> None:
+    """Make this transaction the only one that changes the demand of the services."""
+    connection.execute(_SQL["lock"], {"service_ids": list(numbers)})
 
 
-def count_requests(
-    connection: Connection,
-    number: int,
-    requests: int,
-    first_s: float | None,
-    last_s: float | None,
-) -> None:
-    """Add `requests` (negative to take back) to the service's figures; None: its ends stay."""
-    connection.execute(
-        _SQL["count"],
-        {"service_id": number, "requests": requests, "first_s": first_s, "last_s": last_s},
-    )
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a change did to the figures of a service.
+
+    Attributes
+    ----------
+    number : int
+        Of the service.
+    requests : int
+        Added; negative where they were taken back.
+    first_s, last_s : float or None
+        First and last arrival among them, epoch seconds; None: the ends stay.
+    """
+
+    number: int
+    requests: int
+    first_s: float | None = None
+    last_s: float | None = None
+
+
+def count_requests(connection: Connection, counted: Sequence[Counted]) -> None:
+    """Bring the figures of services up to date."""
+    values = {
+        "service_ids": [each.number for each in counted],
+        "requests": [each.requests for each in counted],
+        "first_s": [each.first_s for each in counted],
+        "last_s": [each.last_s for each in counted],
+    }
+    connection.execute(_SQL["count"], values)
 
 
 def _known_ids(connection: Connection, names: list[str]) -> dict[str, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -59,43 +61,64 @@ def read_slots(
 
 def change_slots(
     connection: Connection,
-    number: int,
-    change: SlotSums,
+    changes: Mapping[int, SlotSums],
     combine: Callable[[SlotSums, SlotSums], SlotSums],
 ) -> None:
-    """Replace the slots that `change` touches by ``combine(stored, change)``.
+    """Replace the slots that each service's change touches by ``combine(stored, change)``.
 
-    The caller holds the service's lock, so nobody else reads what is taken out here.
+    The caller holds the locks of the services, so nobody else reads what is taken out here.
     """
-    if not change.start_s.size:
+    changes = {number: change for number, change in changes.items() if change.start_s.size}
+    if not changes:
         return
-    bounds = {
-        "service_id": number,
-        "from_s": float(change.start_s[0]),
-        "to_s": float(change.start_s[-1] + 1),
+    ranges = {
+        number: (float(change.start_s[0]), float(change.start_s[-1] + 1))
+        for number, change in changes.items()
     }
-    forget_days(connection, number, bounds["from_s"], bounds["to_s"])
-    stored = epoch_seconds(_copied(connection, "starts", bounds, {"start": ">i8"})["start"])
-    touched = np.intersect1d(np.rint(stored).astype(np.int64), change.start_s)
-    taken = _taken(connection, number, touched) if touched.size else empty_sums()
-    _put(connection, number, combine(taken, change))
+    forget_days(connection, ranges)
+    from_s, to_s = zip(*ranges.values(), strict=True)
+    bounds = {"service_ids": list(ranges), "from_s": list(from_s), "to_s": list(to_s)}
+    stored = _copied(connection, "starts", bounds, {"service_id": ">i4", "start": ">i8"})
+    numbers = native(stored["service_id"], np.int64)
+    starts = np.rint(epoch_seconds(stored["start"])).astype(np.int64)
+    taken = _taken(
+        connection,
+        {
+            number: np.intersect1d(starts[numbers == number], change.start_s)
+            for number, change in changes.items()
+        },
+    )
+    _put(
+        connection,
+        {
+            number: combine(taken.get(number, empty_sums()), change)
+            for number, change in changes.items()
+        },
+    )
 
 
 def drop_slots(connection: Connection, number: int, starts: IntArray) -> int:
     """Remove slots; return the arrivals that they held. The caller holds the service's lock."""
     if not starts.size:
         return 0
-    forget_days(connection, number, float(starts[0]), float(starts[-1] + 1))
-    gone = connection.execute(_SQL["take"], {"service_id": number, "starts": starts.tolist()})
-    return sum(int(row[1]) for row in gone.fetchall())
+    forget_days(connection, {number: (float(starts[0]), float(starts[-1] + 1))})
+    taken = _taken(connection, {number: starts})
+    return sum(int(each.arrivals.sum()) for each in taken.values())
 
 
-def _taken(connection: Connection, number: int, starts: IntArray) -> SlotSums:
-    """Remove slots and return what they held."""
-    rows = connection.execute(
-        _SQL["take"], {"service_id": number, "starts": starts.tolist()}, binary=True
-    ).fetchall()
-    return sums_of(sorted(rows))
+def _taken(connection: Connection, starts: Mapping[int, IntArray]) -> dict[int, SlotSums]:
+    """Remove slots and return what they held, by service."""
+    values = {
+        "service_ids": np.repeat(list(starts), [each.size for each in starts.values()]).tolist(),
+        "starts": np.concatenate(list(starts.values())).tolist(),
+    }
+    if not values["starts"]:
+        return {}
+    rows = connection.execute(_SQL["take"], values, binary=True).fetchall()
+    return {
+        number: sums_of([row[1:] for row in of_one])
+        for number, of_one in groupby(sorted(rows), key=itemgetter(0))
+    }
 
 
 def _copied(
@@ -108,17 +131,22 @@ def _copied(
     return parse(stream, formats)
 
 
-def _put(connection: Connection, number: int, slots: SlotSums) -> None:
-    counts = np.ascontiguousarray(slots.counts_1s.astype("<u2")).view(_FORMATS["counts_1s"])
+def _put(connection: Connection, slots: Mapping[int, SlotSums]) -> None:
+    def column(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(each, name) for each in slots.values()])
+
+    start_s = column("start_s")
+    counts = np.ascontiguousarray(column("counts_1s").astype("<u2")).view(_FORMATS["counts_1s"])
+    sizes = [each.start_s.size for each in slots.values()]
     columns: dict[str, tuple[str, Any]] = {
-        "service_id": (">i4", np.full(slots.start_s.size, number)),
-        "start": (">i8", microseconds(slots.start_s.astype(np.float64))),
+        "service_id": (">i4", np.repeat(list(slots), sizes)),
+        "start": (">i8", microseconds(start_s.astype(np.float64))),
         "counts_1s": (_FORMATS["counts_1s"], counts.reshape(-1)),
     }
     for name in ("arrivals", "prompt_tokens", "output_tokens"):
-        columns[name] = (">i8", getattr(slots, name))
+        columns[name] = (">i8", column(name))
     for name in ("prompt_output", "prompt_sq", "output_sq"):
-        columns[name] = (">f8", getattr(slots, name))
+        columns[name] = (">f8", column(name))
     order = ("service_id", *_FORMATS)
     with connection.cursor() as cursor, cursor.copy(_SQL["put"]) as copy:
         copy.write(render({name: columns[name] for name in order}))

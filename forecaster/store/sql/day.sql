@@ -25,6 +25,7 @@ using unnest(%(service_ids)s::int4[], %(from_s)s::float8[]) as q (service_id, fr
 where d.service_id = q.service_id and d.start < to_timestamp(q.from_s) - interval '7 days';
 
 -- name: forget
-delete from demand_day
-where service_id = %(service_id)s
-  and start >= to_timestamp(%(from_s)s) - interval '1 day' and start < to_timestamp(%(to_s)s);
+delete from demand_day d
+using unnest(%(service_ids)s::int4[], %(from_s)s::float8[], %(to_s)s::float8[]) as q (service_id, from_s, to_s)
+where d.service_id = q.service_id
+  and d.start >= to_timestamp(q.from_s) - interval '1 day' and d.start < to_timestamp(q.to_s);

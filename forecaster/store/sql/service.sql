@@ -22,11 +22,14 @@ order by name;
 
 -- Demand is merged by one transaction per service at a time; always taken in rising order of the id.
 -- name: lock
-select pg_advisory_xact_lock(7464, %(service_id)s);
+select pg_advisory_xact_lock(7464, id)
+from (select id from unnest(%(service_ids)s::int4[]) as u (id) order by id offset 0) as o;
 
 -- name: count
-update service
-set requests = requests + %(requests)s,
-    first_arrival = least(first_arrival, to_timestamp(%(first_s)s::float8)),
-    last_arrival = greatest(last_arrival, to_timestamp(%(last_s)s::float8))
-where id = %(service_id)s;
+update service s
+set requests = s.requests + q.requests,
+    first_arrival = least(s.first_arrival, to_timestamp(q.first_s)),
+    last_arrival = greatest(s.last_arrival, to_timestamp(q.last_s))
+from unnest(%(service_ids)s::int4[], %(requests)s::int8[], %(first_s)s::float8[], %(last_s)s::float8[])
+    as q (service_id, requests, first_s, last_s)
+where s.id = q.service_id;

@@ -62,19 +62,19 @@ order by d.service_id, d.start;
 -- Which slots of a range are there: most batches meet only one, where the last batch ended.
 -- name: starts
 copy (
-    select start
-    from demand_slot
-    where service_id = %(service_id)s
-      and start >= to_timestamp(%(from_s)s) and start < to_timestamp(%(to_s)s)
+    select d.service_id, d.start
+    from unnest(%(service_ids)s::int4[], %(from_s)s::float8[], %(to_s)s::float8[]) as q (service_id, from_s, to_s)
+    join demand_slot d on d.service_id = q.service_id
+        and d.start >= to_timestamp(q.from_s) and d.start < to_timestamp(q.to_s)
 ) to stdout (format binary);
 
 -- Takes the slots that a batch touches out of the table; they come back merged.
 -- name: take
-delete from demand_slot
-where service_id = %(service_id)s
-  and start = any (select to_timestamp(s) from unnest(%(starts)s::float8[]) as s)
+delete from demand_slot d
+using unnest(%(service_ids)s::int4[], %(starts)s::float8[]) as q (service_id, start_s)
+where d.service_id = q.service_id and d.start = to_timestamp(q.start_s)
 returning
-    extract(epoch from start)::int8, arrivals, prompt_tokens, output_tokens,
+    d.service_id, extract(epoch from start)::int8, arrivals, prompt_tokens, output_tokens,
     prompt_output, prompt_sq, output_sq, counts_1s;
 
 -- name: put
