@@ -11,8 +11,9 @@ from pathlib import Path
 import orjson
 import uvloop
 
+from actuators.onnx_tier.addresses import announce_line
 from actuators.onnx_tier.spec import TierSpec
-from actuators.onnx_tier.tier import announce_line, run_tier
+from actuators.onnx_tier.tier import run_tier
 from forecaster.domain.errors import ModelError, SettingError, TidegateError
 
 YOUNG, MIDDLE = 20_000, 50

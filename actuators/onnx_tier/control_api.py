@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -132,7 +133,8 @@ class ControlApi:
             "pid": os.getpid(),
             "accepting": self._door.accepting,
             "in_flight": self._door.in_flight,
-            "waiting": {name: router.waiting(name) for name in self._door.services},
+            "waiting": {name: router.waiting(name) for name in self._supervisor.lanes},
+            "handovers": asdict(router.handovers),
             "units_live": fleet.live(),
             "pids": {unit.unit_id: unit.pid for unit in fleet if unit.pid and not unit.exited},
             "packed_s": {

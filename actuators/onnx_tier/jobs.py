@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from actuators.onnx_tier.wire import Header
 from forecaster.domain.profile import ClassicProfile, Profile
@@ -59,6 +60,14 @@ class Restarted:
 JobEvent = Tokens | Answer | Restarted | RefusedError
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The cache of a prompt that was read: its file, and the first token behind it."""
+
+    path: Path
+    token: int
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """An accepted request.
@@ -82,7 +91,13 @@ class Job:
     deliver : callable
         Takes each event; `events` keeps them where it is not set otherwise.
     delivered : bool
-        Some of the answer is on its way to the client: the job can no longer move.
+        Some of the answer is on its way to the client: the job can no longer begin anew.
+    lane : str
+        Whose units serve it: those of its service, or of one of its pools.
+    queued_s : float
+        Monotonic real seconds: since when it waits for units of its lane.
+    cache : Handed or None
+        Its prompt's cache on the way to another unit.
     """
 
     service: str
@@ -103,11 +118,20 @@ class Job:
     attempts: int = 0
     delivered: bool = False
     done: bool = False
+    lane: str = ""
+    queued_s: float = field(init=False)
+    cache: Handed | None = None
     _events: asyncio.Queue[JobEvent] | None = None
     deliver: Callable[[JobEvent], None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.deliver = self._queue
+        self.queued_s = self.arrived_s
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a cache that it takes until its end."""
+        return self.prompt_tokens + int(self.header.get("max_tokens", 0))
 
     @property
     def events(self) -> asyncio.Queue[JobEvent]:
@@ -130,10 +154,19 @@ class Job:
         self.done = isinstance(event, Answer | RefusedError) or (
             isinstance(event, Tokens) and bool(event.finish)
         )
+        if self.done:
+            self.let_go()
         self.deliver(event)
+
+    def let_go(self) -> None:
+        """Give up the cache that was handed over: it was taken, or nobody wants it any more."""
+        if self.cache is not None:
+            self.cache.path.unlink(missing_ok=True)
+            self.cache = None
 
     def restart(self) -> None:
         """Void what came so far: another unit begins anew."""
+        self.let_go()
         while self._events is not None and not self._events.empty():
             self._events.get_nowait()
         self.unit_id = ""

@@ -163,7 +163,7 @@ class _Now(Collector):
             labels=["service"],
         )
         pace = self._supervisor.pace
-        for service in self._door.services:
+        for service in self._supervisor.lanes:
             busy.add_metric([service], pace.busy_s.get(service, 0.0))
             profiled.add_metric([service], pace.profiled_s.get(service, 0.0))
             fleet = self._supervisor.observe(service)

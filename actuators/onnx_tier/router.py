@@ -5,21 +5,28 @@ Interactive requests go before batch requests, which leave a part of every unit'
 A request waits here, not in a unit, as long as every ready unit is full, so that a unit that becomes
 ready takes part of the backlog. A unit that drains gets no more. The unstarted requests of a unit
 that dies go to the front of the queue.
+
+A service of two pools has a lane for each: a prefill unit makes the first token and hands the cache
+over, then the request waits for a decode unit with a free slot and room for its tokens. While too many
+wait there, no more prompts are read.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from math import ceil
+from math import ceil, inf
+from pathlib import Path
 
-from actuators.onnx_tier.jobs import Answer, Job, RefusedError, Tokens
+from actuators.onnx_tier.handovers import Handovers
+from actuators.onnx_tier.jobs import Answer, Handed, Job, RefusedError, Tokens, expected_work_s
 from actuators.onnx_tier.links import FrameLink
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.waiting_line import WaitingLine
 from actuators.onnx_tier.wire import Header
+from forecaster.domain.pools import Pool, of_pool, pool_service
 from forecaster.domain.profile import GenerativeProfile
 
 ATTEMPTS_MAX = 3
@@ -39,6 +46,7 @@ class RoutedUnit:
     link: FrameLink
     slots: int
     open: bool = True
+    room_tokens: float = inf
     jobs: dict[int, Job] = field(default_factory=dict)
     work_s: float = 0.0
 
@@ -50,6 +58,14 @@ class _Lane:
     service: TierService
     waiting: WaitingLine
     units: dict[str, RoutedUnit] = field(default_factory=dict)
+    before: _Lane | None = None
+    after: _Lane | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many read prompts wait for the pool behind it that no more are to be read."""
+        after = self.after
+        return after is not None and len(after.waiting) >= after.service.unit_type.profile.max_batch
 
 
 class Router:
@@ -63,6 +79,8 @@ class Router:
         Called with the id of a closed unit when its last request was answered.
     retry_after_s : callable
         Seconds after which a refused client of a service should come back.
+    caches : Path
+        Folder of the caches that are handed over.
     """
 
     def __init__(
@@ -70,10 +88,18 @@ class Router:
         services: tuple[TierService, ...],
         on_idle: Callable[[str], None],
         retry_after_s: Callable[[str], int],
+        caches: Path = Path(),
     ) -> None:
         self._lanes = {
             each.service: _Lane(each, WaitingLine(each.queue_limit)) for each in services
         }
+        for lane in self._lanes.values():
+            if lane.service.pool is Pool.DECODE:
+                public = of_pool(lane.service.service)[0]
+                lane.before = self._lanes[pool_service(public, Pool.PREFILL)]
+                lane.before.after = lane
+        self._caches = caches
+        self.handovers = Handovers()
         self._units: dict[str, tuple[_Lane, RoutedUnit]] = {}
         self._on_idle = on_idle
         self._retry_after_s = retry_after_s
@@ -88,12 +114,13 @@ class Router:
         RefusedError
             503 when the tier stops or the service's queue is full.
         """
-        lane = self._lanes[job.service]
+        lane = self._entrance(job.service)
         if not self.accepting:
             raise RefusedError(503, "the tier is stopping", "stopping", 1)
         if not lane.waiting.has_room(job):
             raise self._refusal(lane, f"{len(lane.waiting)} requests already wait for a unit")
         job.job_id = next(self._numbers)
+        self._enter(lane, job)
         lane.waiting.append(job)
         self._dispatch(lane)
 
@@ -102,7 +129,8 @@ class Router:
         if job.done:
             return
         job.done = True
-        lane = self._lanes[job.service]
+        job.let_go()
+        lane = self._lanes[job.lane]
         if job.unit_id in self._units:
             _, unit = self._units[job.unit_id]
             unit.link.send({"t": "cancel", "id": job.job_id})
@@ -116,6 +144,8 @@ class Router:
         profile = lane.service.unit_type.profile
         ahead = 1 if isinstance(profile, GenerativeProfile) else _CLASSIC_BATCHES_AHEAD
         unit = RoutedUnit(unit_id, link, profile.max_batch * ahead)
+        if lane.before is not None and isinstance(profile, GenerativeProfile):
+            unit.room_tokens = profile.kv_tokens
         lane.units[unit_id] = unit
         self._units[unit_id] = (lane, unit)
         self._dispatch(lane)
@@ -140,14 +170,20 @@ class Router:
         lane, unit = found
         lane.units.pop(unit_id, None)
         for job in sorted(unit.jobs.values(), key=lambda each: each.job_id, reverse=True):
-            if job.delivered:
+            if job.cache is not None and lane.before is not None and job.attempts < ATTEMPTS_MAX:
+                job.unit_id = ""  # nothing was made of it yet: another one takes the cache
+                lane.waiting.put_back(job)
+            elif job.delivered:
                 job.push(RefusedError(502, f"unit {unit_id} {why}", "unit_lost"))
             elif job.attempts >= ATTEMPTS_MAX:
                 job.push(RefusedError(502, f"{job.attempts} units were lost with it", "unit_lost"))
             else:
                 job.restart()
-                lane.waiting.put_back(job)
+                entrance = lane.before or lane
+                self._enter(entrance, job)
+                entrance.waiting.put_back(job)
         unit.jobs.clear()
+        self._dispatch(lane.before or lane)
         self._dispatch(lane)
 
     def in_flight(self, unit_id: str) -> int:
@@ -166,7 +202,7 @@ class Router:
 
     def backlog_s(self, service: str) -> float:
         """Seconds in which the units of a service do the work that waits and that they hold."""
-        lane = self._lanes[service]
+        lane = self._entrance(service)
         work_s = sum(job.work_s for job in lane.waiting)
         work_s += sum(unit.work_s for unit in lane.units.values())
         return work_s / max(1, len(lane.units))
@@ -181,7 +217,7 @@ class Router:
         now_s = time.monotonic()
         for lane in self._lanes.values():
             wait_s = lane.service.queue_wait_s
-            for job in lane.waiting.pop_arrived_before(now_s - wait_s):
+            for job in lane.waiting.pop_queued_before(now_s - wait_s):
                 job.push(self._refusal(lane, f"no unit within {wait_s:g} s"))
 
     def refuse_waiting(self) -> None:
@@ -200,28 +236,71 @@ class Router:
             for job_id, token, finish, reused in header["r"]:
                 if (job := unit.jobs.get(job_id)) is not None:
                     job.reused_tokens += reused
+                    if lane.before is not None and job.cache is not None:
+                        self.handovers.went_on(job.service, time.monotonic() - job.queued_s)
+                        job.let_go()
                     job.push(Tokens(token, finish))
                     if finish:
                         self._settle(lane, unit, job)
         elif (job := unit.jobs.get(header["id"])) is not None:
+            if header["t"] == "handed":
+                self._hand_over(lane, unit, job, header)
+                return
             if header["t"] == "answer":
                 job.push(Answer(header["outputs"], body))
             else:
-                job.push(RefusedError(400, header["error"], "invalid_request"))
+                status = header.get("status", 400)
+                code = "invalid_request" if status == 400 else "overloaded"
+                job.push(RefusedError(status, header["error"], code))
             self._settle(lane, unit, job)
+        elif header["t"] == "handed":  # of a request that is wanted no more
+            self._cache_of(header["id"]).unlink(missing_ok=True)
+
+    def _entrance(self, service: str) -> _Lane:
+        """The lane in which requests of a service begin."""
+        return self._lanes.get(service) or self._lanes[pool_service(service, Pool.PREFILL)]
+
+    def _enter(self, lane: _Lane, job: Job) -> None:
+        """Let a job begin in a lane: what its units will do for it."""
+        job.lane = lane.service.service
+        if lane.after is not None:
+            profile = lane.service.unit_type.profile
+            job.work_s = expected_work_s(profile, job.prompt_tokens, 0)
+
+    def _hand_over(self, lane: _Lane, unit: RoutedUnit, job: Job, header: Header) -> None:
+        """Let a request whose prompt was read wait for a decode unit."""
+        after = lane.after
+        assert after is not None
+        job.reused_tokens += header["reused"]
+        job.cache = Handed(self._cache_of(job.job_id), header["token"])
+        self.handovers.handed(job.service, header["bytes"])
+        after.waiting.append(job)  # first: it counts before the next prompt is read
+        self._settle(lane, unit, job)
+        job.unit_id, job.lane = "", after.service.service
+        profile = after.service.unit_type.profile
+        assert isinstance(profile, GenerativeProfile)
+        decoding = replace(profile, gamma_s=0.0)
+        job.work_s = expected_work_s(decoding, job.prompt_tokens, job.header["max_tokens"])
+        job.queued_s = time.monotonic()
+        job.push(Tokens(header["token"], ""))
+        self._dispatch(after)
+
+    def _cache_of(self, job_id: int) -> Path:
+        return self._caches / str(job_id)
 
     def _settle(self, lane: _Lane, unit: RoutedUnit, job: Job) -> None:
         """Take an answered or cancelled job off its unit, and use the place that it leaves."""
         del unit.jobs[job.job_id]
         unit.work_s = unit.work_s - job.work_s if unit.jobs else 0.0
+        unit.room_tokens += job.tokens
         if unit.open:
             self._dispatch(lane)
         elif not unit.jobs:
             self._on_idle(unit.unit_id)
 
     def _dispatch(self, lane: _Lane) -> None:
-        while (job := lane.waiting.first) is not None:
-            unit = least_loaded(lane.units.values(), job.batch)
+        while not lane.crowded and (job := lane.waiting.first) is not None:
+            unit = least_loaded(lane.units.values(), job.batch, job.tokens)
             if unit is None:
                 return
             lane.waiting.pop()
@@ -229,17 +308,37 @@ class Router:
             job.attempts += 1
             unit.jobs[job.job_id] = job
             unit.work_s += job.work_s
+            unit.room_tokens -= job.tokens
             # An idle unit gets it now; a busy one reads its socket after the pass anyway.
             at_once = len(unit.jobs) == 1
-            unit.link.send(job.header | {"id": job.job_id}, job.body, at_once=at_once)
+            header = job.header | self._stage(lane, job) | {"id": job.job_id}
+            unit.link.send(header, job.body, at_once=at_once)
+            if lane.before is not None:
+                self._dispatch(lane.before)
+
+    def _stage(self, lane: _Lane, job: Job) -> Header:
+        """What a unit of a pool is told beside the request."""
+        if lane.after is not None:
+            job.cache = Handed(self._cache_of(job.job_id), 0)
+            return {"t": "read", "file": str(job.cache.path)}
+        if job.cache is None:
+            return {}
+        return {"t": "resume", "file": str(job.cache.path), "token": job.cache.token}
 
     def _refusal(self, lane: _Lane, why: str) -> RefusedError:
         name = lane.service.service
-        return RefusedError(503, f"{name}: {why}", "overloaded", self._retry_after_s(name))
+        public = of_pool(name)[0] if lane.service.pool else name
+        return RefusedError(503, f"{public}: {why}", "overloaded", self._retry_after_s(name))
 
 
-def least_loaded(units: Iterable[RoutedUnit], batch: bool = False) -> RoutedUnit | None:
-    """Return the unit with the least expected work among those with a slot free for this class."""
+def least_loaded(
+    units: Iterable[RoutedUnit], batch: bool = False, tokens: int = 0
+) -> RoutedUnit | None:
+    """Return the unit with the least expected work among those with a slot and room free for it."""
     share = BATCH_SLOTS_SHARE if batch else 1.0
-    free = (each for each in units if each.open and len(each.jobs) < ceil(each.slots * share))
+    free = (
+        each
+        for each in units
+        if each.open and len(each.jobs) < ceil(each.slots * share) and each.room_tokens >= tokens
+    )
     return min(free, key=lambda each: (each.work_s, len(each.jobs)), default=None)

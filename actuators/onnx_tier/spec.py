@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import orjson
 
 from actuators.onnx_tier.devices import check_gpu_wishes
 from forecaster.domain.errors import SettingError
+from forecaster.domain.pools import Pool, of_pool, pool_service
 from forecaster.domain.ports import Clock
-from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile, UnitType
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Pair, Profile, UnitType
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class TierService:
         Requests that may wait for a unit; the next one is refused with 503.
     queue_wait_s : float
         Longest wait for a unit, real seconds; then 503.
+    decode_path : Path or None
+        Of two pools: the file that decode units load; `model_path` is that of prefill units.
     """
 
     service: str
@@ -66,6 +69,26 @@ class TierService:
     model_path: Path
     queue_limit: int = 1024
     queue_wait_s: float = 60.0
+    decode_path: Path | None = None
+
+    @property
+    def lanes(self) -> tuple[TierService, ...]:
+        """What units are run for: itself, or its two pools, each by a name of its own."""
+        pair = self.unit_type.pair
+        if pair is None or self.decode_path is None:
+            return (self,)
+        return tuple(
+            replace(self, service=pool_service(self.service, pool), unit_type=kind, model_path=path)
+            for pool, kind, path in (
+                (Pool.PREFILL, pair.prefill, self.model_path),
+                (Pool.DECODE, pair.decode, self.decode_path),
+            )
+        )
+
+    @property
+    def pool(self) -> Pool:
+        """What the units of a lane do."""
+        return of_pool(self.service)[1] if self.decode_path is not None else Pool.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +143,11 @@ class TierSpec:
     otlp_endpoint: str = ""
     otlp_every_s: float = 30.0
 
+    @property
+    def lanes(self) -> tuple[TierService, ...]:
+        """What units are run for; see `TierService.lanes`."""
+        return tuple(lane for each in self.services for lane in each.lanes)
+
     def __post_init__(self) -> None:
         names = [each.service for each in self.services]
         if len(set(names)) != len(names):
@@ -137,6 +165,10 @@ class TierSpec:
         if not self.otlp_every_s > 0:
             raise SettingError("tier.otlp_every_s", self.otlp_every_s, "above 0")
         for each in self.services:
+            if (each.unit_type.pair is None) != (each.decode_path is None):
+                said = "with two pools, and only there"
+                raise SettingError(f"{each.service}.decode_path", str(each.decode_path), said)
+        for each in self.lanes:
             if not 0 < each.unit_type.compute_share <= 1:
                 raise SettingError(
                     f"{each.unit_type.name}.compute_share",
@@ -196,10 +228,22 @@ def unit_type_from_dict(data: dict[str, Any]) -> UnitType:
     else:
         profile = GenerativeProfile(**fields)
     labels = tuple((str(key), str(value)) for key, value in rest.pop("labels", ()))
-    return UnitType(profile=profile, labels=labels, **rest)
+    pair = rest.pop("pair", None)
+    return UnitType(profile=profile, labels=labels, pair=_pair(pair) if pair else None, **rest)
+
+
+def _pair(data: dict[str, Any]) -> Pair:
+    kinds = {name: unit_type_from_dict(data[name]) for name in ("prefill", "decode")}
+    return Pair(**{**data, **kinds})
 
 
 def _service(data: dict[str, Any]) -> TierService:
     rest = dict(data)
     unit_type = unit_type_from_dict(rest.pop("unit_type"))
-    return TierService(unit_type=unit_type, model_path=Path(rest.pop("model_path")), **rest)
+    decode_path = rest.pop("decode_path", None)
+    return TierService(
+        unit_type=unit_type,
+        model_path=Path(rest.pop("model_path")),
+        decode_path=Path(decode_path) if decode_path else None,
+        **rest,
+    )

@@ -6,10 +6,8 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from typing import assert_never
 
 from actuators.onnx_tier.fleet import FleetTable, Unit
-from actuators.onnx_tier.health import Overdue, overdue
 from actuators.onnx_tier.links import FrameLink, listen_for_units
 from actuators.onnx_tier.pace import Pace
 from actuators.onnx_tier.placement import ON_CPU, StartPlan
@@ -17,18 +15,19 @@ from actuators.onnx_tier.replacements import Replacements
 from actuators.onnx_tier.retry_after import retry_after_s
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.spec import TierSpec
+from actuators.onnx_tier.unit_watch import watch
 from actuators.onnx_tier.warm_up import warm_up_answer, warm_up_frame
 from actuators.onnx_tier.wire import Header
 from actuators.onnx_tier.zygote_host import ZygoteHost, kill
 from actuators.order_book import OrderBook, of_service
 from forecaster.domain.errors import CapacityDeniedError, UnitGoneError
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
+from forecaster.domain.pools import PAIR, pool_service
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet
 
 log = logging.getLogger("onnx_tier")
 
-MONITOR_S = 0.25
 _STOP_WITHIN_S, _EXIT_REPORT_S, _LAST_WORDS_S = 5.0, 1.0, 0.2
 
 
@@ -47,6 +46,8 @@ class Supervisor:
         Where units connect.
     plan : StartPlan
         How and where units start.
+    caches : Path
+        Folder of the caches that are handed over.
     """
 
     def __init__(
@@ -56,15 +57,16 @@ class Supervisor:
         clock: Clock,
         socket_path: Path,
         plan: StartPlan = ON_CPU,
+        caches: Path = Path(),
     ) -> None:
         self._spec = spec
-        self._services = {each.service: each for each in spec.services}
+        self._services = {each.service: each for each in spec.lanes}
         self.clock = clock
         self._socket_path = socket_path
         self._plan = plan
         self.fleet = FleetTable(tier, clock)
         self.pace = Pace()
-        self.router = Router(spec.services, self._release, self.retry_after_s)
+        self.router = Router(spec.lanes, self._release, self.retry_after_s, caches)
         self._orders = OrderBook()
         self._replacements = Replacements(time.monotonic)
         self._zygote = ZygoteHost(self, socket_path, plan)
@@ -80,13 +82,22 @@ class Supervisor:
             self._socket_path, self._on_unit_frame, self._on_unit_lost
         )
         await self._zygote.start()
-        self._monitor = asyncio.create_task(self._watch())
+        self._monitor = asyncio.create_task(watch(self, self._spec))
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """What units are run for: services, and the pools of those that have two."""
+        return tuple(self._services)
 
     def observe(self, service: str) -> Fleet:
-        """Report the units of `service`."""
-        of_service(self._services, service)
+        """Report the units of a service or of one of its pools."""
+        pools = [pool_service(service, pool) for pool in PAIR]
+        names = pools if pools[0] in self._services else [service]
+        for name in names:
+            of_service(self._services, name)
         in_flight = {each.unit_id: self.router.in_flight(each.unit_id) for each in self.fleet}
-        return Fleet(service, self.clock.now_s(), self.fleet.views(service, in_flight))
+        units = (view for name in names for view in self.fleet.views(name, in_flight))
+        return Fleet(service, self.clock.now_s(), tuple(units))
 
     def prewarm(self, service: str, units: int, reason: str, order_key: str) -> tuple[str, ...]:
         """Order units; the same ids again for the same key.
@@ -183,7 +194,7 @@ class Supervisor:
         """Give up the units whose processes it had not made yet."""
         for unit in self.fleet:
             if unit.state is UnitState.STARTING and unit.link is None:
-                self._end(unit, "the zygote died before the unit started")
+                self.end(unit, "the zygote died before the unit started")
 
     def forked(self, unit_id: str, pid: int) -> None:
         """Note a unit's process; end it at once when nobody wants it any more."""
@@ -196,7 +207,7 @@ class Supervisor:
     def not_forked(self, unit_id: str, reason: str) -> None:
         """Fail a unit that has no process."""
         if (unit := self.fleet.get(unit_id)) is not None:
-            self._end(unit, f"no process could be made: {reason}")
+            self.end(unit, f"no process could be made: {reason}")
 
     def exited(self, unit_id: str, how: str) -> None:
         """Record the end of a unit's process."""
@@ -205,10 +216,10 @@ class Supervisor:
             return
         unit.exited, unit.how_it_ended = True, how
         if unit.released or (unit.link is None and unit.state is not UnitState.STARTING):
-            self._end(unit, how)
+            self.end(unit, how)
         else:
             # Its last words may still lie in its socket: they say why, the status only that.
-            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._end, unit, how)
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.end, unit, how)
 
     def _fork_cold_units(self) -> None:
         """Order a process for every cold unit; while there is no zygote, they stay cold."""
@@ -237,7 +248,7 @@ class Supervisor:
             if unit.state is UnitState.STARTING:
                 self.fleet.move(unit, UnitState.LOADING)
         elif kind == "failed":
-            self._end(unit, header["reason"])
+            self.end(unit, header["reason"])
         elif unit.state is UnitState.LOADING and kind == "loaded":
             self._warm(unit, link, header)
         elif unit.state is UnitState.WARMING:
@@ -255,13 +266,13 @@ class Supervisor:
         try:
             link.send(*warm_up_frame(unit_type, header["inputs"]))
         except TypeError as error:
-            self._end(unit, f"no warm-up request can be made: {error}")
+            self.end(unit, f"no warm-up request can be made: {error}")
 
     def _warmed(self, unit: Unit, link: FrameLink, refusal: str | None) -> None:
         if refusal is None:
             return
         if refusal:
-            self._end(unit, refusal)
+            self.end(unit, refusal)
             return
         self.fleet.move(unit, UnitState.READY)
         self._lead_s[unit.service.service] = (unit.lead_time_s or 0.0) / self.clock.speed
@@ -274,11 +285,11 @@ class Supervisor:
         unit.link = None
         self.router.lose_unit(unit.unit_id)
         if unit.exited:
-            self._end(unit, unit.how_it_ended)
+            self.end(unit, unit.how_it_ended)
             return
         # The zygote's report says how it ended; without one (a lost zygote) the silence will do.
         asyncio.get_running_loop().call_later(
-            _EXIT_REPORT_S, self._end, unit, "its connection was lost"
+            _EXIT_REPORT_S, self.end, unit, "its connection was lost"
         )
 
     def _drain(self, unit: Unit, reason: str) -> None:
@@ -288,7 +299,7 @@ class Supervisor:
         warming = unit.state in WARMING_STATES
         self.fleet.move(unit, UnitState.DRAINING, reason)
         if warming:
-            self._kill_released(unit)
+            self.kill_released(unit)
         else:
             self.router.close_unit(unit.unit_id)
 
@@ -302,12 +313,13 @@ class Supervisor:
         if unit.link is not None:
             unit.link.send({"t": "stop"})
 
-    def _kill_released(self, unit: Unit) -> None:
+    def kill_released(self, unit: Unit) -> None:
+        """End the process of a unit whose end was ordered."""
         unit.released = True
         if unit.pid and not unit.exited:
             kill(unit.pid)
 
-    def _end(self, unit: Unit, how: str) -> None:
+    def end(self, unit: Unit, how: str) -> None:
         """Record the end of a unit: gone when that was ordered, failed when it was not."""
         if unit.state in {UnitState.GONE, UnitState.FAILED}:
             return
@@ -323,35 +335,3 @@ class Supervisor:
         if served and not self._stopping and self._replacements.allow(unit.service.service):
             self.fleet.order(unit.service, f"replaces {unit.unit_id}: {how}", unit.device)
             self._fork_cold_units()
-
-    async def _watch(self) -> None:
-        last_s = time.monotonic()
-        while True:
-            await asyncio.sleep(MONITOR_S)
-            now_s = time.monotonic()
-            # A tier that was itself held up has not read the heartbeats: it may not judge yet.
-            held_up = now_s - last_s > 4 * MONITOR_S
-            last_s = now_s
-            self.router.expire()
-            if not held_up:
-                for unit in self.fleet:
-                    if (late := overdue(unit, now_s, self._spec)) is not None:
-                        self._act_on(unit, late)
-
-    def _act_on(self, unit: Unit, late: Overdue) -> None:
-        match late:
-            case Overdue.LOAD:
-                self._end(unit, f"not loaded within {self._spec.load_deadline_s:g} s")
-            case Overdue.HEARTBEAT:
-                self._end(unit, f"no heartbeat for {self._spec.heartbeat_timeout_s:g} s: killed")
-            case Overdue.DRAIN:
-                deadline_s = unit.service.unit_type.drain_deadline_s
-                deadline = f"the drain deadline of {deadline_s:g} s"
-                log.warning("unit %s is over %s", unit.unit_id, deadline)
-                unit.reason = f"{unit.reason}; killed at {deadline}"
-                self.router.lose_unit(unit.unit_id, f"was ended at {deadline}")
-                self._kill_released(unit)
-            case Overdue.EXIT:
-                self._kill_released(unit)
-            case _:
-                assert_never(late)

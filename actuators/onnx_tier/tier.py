@@ -8,14 +8,12 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,9 +21,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from actuators.onnx_tier.addresses import (
+    announce,
+    bind_control,
+    bind_public,
+    bracketed,
+    socket_folder,
+)
 from actuators.onnx_tier.control_api import ControlApi
 from actuators.onnx_tier.devices import visible_devices
 from actuators.onnx_tier.front_door import FrontDoor
+from actuators.onnx_tier.handovers import cache_folder
 from actuators.onnx_tier.http_guard import GuardedProtocol, guarded
 from actuators.onnx_tier.inference import Inference
 from actuators.onnx_tier.inference_api import InferenceApi
@@ -49,10 +55,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("onnx_tier")
 
-SOCKET_PATH_MAX = 100
-"""Unix socket paths end at 108 bytes; some are left for the file's name."""
-
-_BACKLOG = 2048
 _KEEP_ALIVE_S = 75
 
 
@@ -75,7 +77,9 @@ async def run_tier(spec: TierSpec) -> None:
     ModelError
         When a service's model file is missing or broken.
     """
-    signatures = {each.service: _check(each) for each in spec.services}
+    signatures = {each.service: _check(each) for each in (*spec.services, *spec.lanes)}
+    for each in spec.services:
+        check_caches(each, signatures)
     texts = {
         each.service: text_of(each.model_path.parent, signatures[each.service])
         for each in spec.services
@@ -83,9 +87,9 @@ async def run_tier(spec: TierSpec) -> None:
     }
     spec.home.mkdir(parents=True, exist_ok=True)
     public = bind_public(spec.host, spec.port)
-    url = f"http://{_bracketed(spec.host)}:{public.getsockname()[1]}"
-    with _socket_folder(spec.home) as folder:
-        await _serve(spec, signatures, texts, public, url, folder)
+    url = f"http://{bracketed(spec.host)}:{public.getsockname()[1]}"
+    with socket_folder(spec.home) as folder, cache_folder(spec.home) as caches:
+        await _serve(spec, signatures, texts, public, url, (folder, caches))
 
 
 async def _serve(
@@ -94,12 +98,13 @@ async def _serve(
     texts: dict[str, ModelText],
     public: socket.socket,
     url: str,
-    folder: Path,
+    folders: tuple[Path, Path],
 ) -> None:
     tier, clock = uuid.uuid4().hex, spec.make_clock()
+    folder, caches = folders
     control_path = folder / "control.sock"
     plan = _start_plan(spec, signatures)
-    supervisor = Supervisor(spec, tier, clock, folder / "units.sock", plan)
+    supervisor = Supervisor(spec, tier, clock, folder / "units.sock", plan, caches)
     door = FrontDoor(tier, clock, spec.services, signatures, texts, supervisor.router)
     ending: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
 
@@ -115,14 +120,14 @@ async def _serve(
     public_routes.append(Route("/metrics", meters.answer))
     push = _otlp_push(spec, meters, tier)
     _watch_for_the_end(end, spec.exit_with_parent)
-    control = _bind_control(control_path)
+    control = bind_control(control_path)
     control_routes = ControlApi(door, supervisor, url, end).routes()
     servers = [
         _server(public_routes, public_protocol(inference, spec.head_within_s)),
         _server(control_routes, guarded(spec.head_within_s)),
     ]
     await supervisor.start()
-    for each in spec.services:
+    for each in spec.lanes:
         prefetch(each.model_path)
     grpc = await _start_grpc(spec, inference)
     if push is not None:
@@ -131,7 +136,7 @@ async def _serve(
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, (public, control), strict=True)
     ]
-    _announce(spec, tier, url, control_path, grpc.address if grpc else "")
+    announce(spec, tier, url, control_path, grpc.address if grpc else "")
     grace_s = await ending
     log.info("stopping: %d requests in flight", door.in_flight)
     await supervisor.stop(spec.grace_s if grace_s is None else grace_s)
@@ -148,16 +153,15 @@ async def _serve(
 
 def _start_plan(spec: TierSpec, signatures: dict[str, ModelSignature]) -> StartPlan:
     """Choose how units start; see that those on a device fit into their share of it."""
-    on_cpu = [each for each in spec.services if runs_on_cpu(each.unit_type.provider)]
+    on_cpu = [each for each in spec.lanes if runs_on_cpu(each.unit_type.provider)]
     in_stages = frozenset(each.service for each in on_cpu if starts_in_stages(each.model_path))
-    if len(on_cpu) == len(spec.services):
+    if len(on_cpu) == len(spec.lanes):
         return StartPlan(in_stages)
     caches = {
-        each.service: cache_bytes(signatures[each.service], each.unit_type)
-        for each in spec.services
+        each.service: cache_bytes(signatures[each.service], each.unit_type) for each in spec.lanes
     }
     plan = StartPlan(in_stages, visible_devices(), caches)
-    for each in spec.services:
+    for each in spec.lanes:
         files = {each.model_path, *weight_files(each.model_path)}
         weight_bytes = sum(file.stat().st_size for file in files)
         check_fits(plan, each.service, each.unit_type, weight_bytes)
@@ -180,34 +184,31 @@ async def _start_grpc(spec: TierSpec, inference: Inference) -> GrpcApi | None:
     from actuators.onnx_tier.grpc_api import GrpcApi
 
     api = GrpcApi(inference)
-    await api.start(_bracketed(spec.host), spec.grpc_port)
+    await api.start(bracketed(spec.host), spec.grpc_port)
     return api
 
 
-def bind_public(host: str, port: int) -> socket.socket:
-    """Bind the public address.
+def check_caches(service: TierService, signatures: dict[str, ModelSignature]) -> None:
+    """Refuse two pools whose units do not keep the same cache.
 
     Raises
     ------
-    SettingError
-        When it is taken or is none of this machine's.
+    ModelError
+        Naming the service.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise SettingError(
-            "tier.port",
-            f"{host}:{port}",
-            f"it cannot be bound ({getattr(error, 'strerror', None) or error})",
-            "stop what uses it, choose another port, or 0 for a free one",
-        ) from error
-    listener.setblocking(False)
-    return listener
+    kept = [
+        [
+            each
+            for each in signatures[lane.service].inputs
+            if each.name.startswith("past_key_values.")
+        ]
+        for lane in service.lanes
+    ]
+    if any(each != kept[0] for each in kept):
+        raise ModelError(
+            f"service {service.service!r}: its prefill and decode units keep different caches",
+            "export both files from one model",
+        )
 
 
 def _check(service: TierService) -> ModelSignature:
@@ -215,37 +216,6 @@ def _check(service: TierService) -> ModelSignature:
         return check_model(service.model_path)
     except ModelError as error:
         raise ModelError(f"service {service.service!r}: {error.problem}", error.remedy) from error
-
-
-def _bind_control(path: Path) -> socket.socket:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) == 0:
-            raise SettingError(
-                "tier.home",
-                str(path.parent),
-                "another tier is running there",
-                "stop it or choose another home",
-            )
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)
-    return listener
-
-
-@contextmanager
-def _socket_folder(home: Path) -> Iterator[Path]:
-    """Give a private folder whose paths are short enough for sockets."""
-    if len(os.fsencode(home.resolve())) + len("/control.sock") <= SOCKET_PATH_MAX:
-        folder = home.resolve()
-        yield folder
-        for name in ("control.sock", "units.sock"):
-            (folder / name).unlink(missing_ok=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="tidegate-") as name:
-        yield Path(name)
 
 
 def _server(routes: list[BaseRoute], protocol: type[GuardedProtocol]) -> _Server:
@@ -312,34 +282,3 @@ def _watch_for_the_end(end: Any, exit_with_parent: bool) -> None:
             "standard input must be a pipe whose other end the parent holds",
             "launch with start_tier, or set it to false",
         ) from error
-
-
-def _announce(spec: TierSpec, tier: str, url: str, control_path: Path, grpc_address: str) -> None:
-    """Tell where the tier is: in ``tier.json``, and in one line for whoever launched it."""
-    text = orjson.dumps(
-        {
-            "tier": tier,
-            "url": url,
-            "grpc_address": grpc_address,
-            "control_socket": str(control_path),
-            "pid": os.getpid(),
-        }
-    )
-    target = spec.home / "tier.json"
-    fresh = target.with_suffix(".new")
-    fresh.write_bytes(text)
-    fresh.replace(target)
-    announce_line(text)
-
-
-def announce_line(text: bytes) -> None:
-    """Write the one line that a launcher reads from standard output, and close it."""
-    sys.stdout.buffer.write(text + b"\n")
-    sys.stdout.flush()
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, sys.stdout.fileno())
-    os.close(quiet)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -60,10 +60,10 @@ class WaitingLine:
         self._of(job).remove(job)
         return True
 
-    def pop_arrived_before(self, arrived_s: float) -> Iterator[Job]:
-        """Take every job that came before `arrived_s` (monotonic seconds)."""
+    def pop_queued_before(self, queued_s: float) -> Iterator[Job]:
+        """Take every job that came before `queued_s` (monotonic seconds)."""
         for line in (self._interactive, self._batch):
-            while line and line[0].arrived_s < arrived_s:
+            while line and line[0].queued_s < queued_s:
                 yield line.popleft()
 
     def _of(self, job: Job) -> deque[Job]:

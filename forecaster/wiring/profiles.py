@@ -9,9 +9,11 @@ from pathlib import Path
 
 import orjson
 
+from actuators.onnx_tier.handover_profile import measure_handover
 from actuators.onnx_tier.profiler import measure
 from actuators.onnx_tier.spec import unit_type_from_dict, unit_type_to_dict
-from forecaster.domain.profile import UnitType
+from forecaster.config.unit_types import model_path
+from forecaster.domain.profile import Pair, UnitType
 
 
 def measured(unit: UnitType, model: Path, cache: Path, budget_s: float = 2.0) -> UnitType:
@@ -42,6 +44,36 @@ def measured(unit: UnitType, model: Path, cache: Path, budget_s: float = 2.0) ->
     fresh = path.with_suffix(".new")
     fresh.write_bytes(orjson.dumps(unit_type_to_dict(found)))
     fresh.replace(path)
+    return found
+
+
+def measured_pair(unit: UnitType, models: Path, cache: Path) -> UnitType:
+    """Return a type of two pools with the profiles that this machine measures, the hand-over included.
+
+    Raises
+    ------
+    ModelError
+        As `measured` does.
+    """
+    pair = unit.pair
+    assert pair is not None
+    read, generate = (
+        measured(each, model_path(models, each), cache) for each in (pair.prefill, pair.decode)
+    )
+    base_s, token_s = _handed_over(model_path(models, generate), generate, cache)
+    pair = Pair(read, generate, base_s, token_s)
+    return replace(unit, profile=pair.profile.together, pair=pair)
+
+
+def _handed_over(model: Path, unit: UnitType, cache: Path) -> tuple[float, float]:
+    path = cache / f"handover-{unit.name}-{_key(unit, model)}.json"
+    try:
+        kept = orjson.loads(path.read_bytes())
+        return float(kept[0]), float(kept[1])
+    except (OSError, ValueError, TypeError, IndexError):
+        pass
+    found = measure_handover(unit, model)
+    path.write_bytes(orjson.dumps(found))
     return found
 
 

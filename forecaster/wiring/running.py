@@ -41,7 +41,7 @@ from forecaster.domain.ports import Actuator
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.store.leadership import Leadership
-from forecaster.wiring.profiles import measured
+from forecaster.wiring.profiles import measured, measured_pair
 from forecaster.wiring.pushes import Intake
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.rivals import ReplayRivals
@@ -106,8 +106,21 @@ def unit_types(settings: Settings, cache: Path, say: Say) -> dict[str, UnitType]
     for each in settings.service:
         declared = load_unit_type(settings.models, each.unit)
         say(f"measuring one unit of {declared.name}")
-        found[each.name] = measured(declared, model_path(settings.models, declared), cache)
+        if declared.pair is not None:
+            found[each.name] = measured_pair(declared, settings.models, cache)
+        else:
+            found[each.name] = measured(declared, model_path(settings.models, declared), cache)
     return found
+
+
+def _served(name: str, unit: UnitType, models: Path) -> TierService:
+    """What the tier is told of a service: of two pools both models."""
+    if unit.pair is None:
+        return TierService(name, unit, model_path(models, unit).resolve())
+    read, generate = (
+        model_path(models, each).resolve() for each in (unit.pair.prefill, unit.pair.decode)
+    )
+    return TierService(name, unit, read, decode_path=generate)
 
 
 @contextmanager
@@ -118,12 +131,7 @@ def serve_tier(
     clock = place.clock
     spec = TierSpec(
         home=place.home / "tier",
-        services=tuple(
-            TierService(
-                service=name, unit_type=unit, model_path=model_path(settings.models, unit).resolve()
-            )
-            for name, unit in units.items()
-        ),
+        services=tuple(_served(name, unit, settings.models) for name, unit in units.items()),
         host=settings.tier.host,
         port=settings.tier.port,
         grpc_port=settings.tier.grpc_port,

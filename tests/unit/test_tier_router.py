@@ -106,7 +106,7 @@ def test_a_full_queue_refuses_with_advice() -> None:
 def test_requests_that_waited_too_long_are_refused() -> None:
     bench = _Bench(queue_wait_s=1.0)
     old, fresh = bench.job(), bench.job()
-    old.arrived_s -= 2.0
+    old.queued_s -= 2.0
     bench.router.expire()
     assert old.done
     assert not fresh.done
