@@ -21,6 +21,7 @@ from forecaster.domain.errors import (
     UnitGoneError,
 )
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.pools import Pool
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent, UnitView
 
 TIMEOUT_S = 5.0
@@ -72,7 +73,8 @@ class OnnxTierActuator:
         """Return every unit of `service` that is alive or failed in the last hour."""
         data = self._call("GET", "/observe", params={"service": service})
         units = tuple(
-            UnitView(**each | {"state": UnitState(each["state"])}) for each in data["units"]
+            UnitView(**each | {"state": UnitState(each["state"]), "pool": Pool(each["pool"])})
+            for each in data["units"]
         )
         return Fleet(data["service"], data["observed_s"], units)
 
@@ -99,12 +101,10 @@ class OnnxTierActuator:
     def events_after(self, seq: int, limit: int = 1000) -> Sequence[UnitEvent]:
         """Return unit events numbered above `seq`, in order."""
         rows = self._call("GET", "/events", params={"after": seq, "limit": limit})
-        return [
-            UnitEvent(
-                **row | {"before": UnitState(row["before"]), "after": UnitState(row["after"])}
-            )
-            for row in rows
-        ]
+        for row in rows:
+            row["pool"] = Pool(row["pool"])
+            row["before"], row["after"] = UnitState(row["before"]), UnitState(row["after"])
+        return [UnitEvent(**row) for row in rows]
 
     def requests_after(self, seq: int, limit: int = 10000) -> Sequence[RequestRecord]:
         """Return logged requests numbered above `seq`, in order."""
