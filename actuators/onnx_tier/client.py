@@ -13,6 +13,7 @@ import orjson
 
 from actuators.onnx_tier.order_log import HeardOrder
 from actuators.onnx_tier.statuses import CAPACITY_DENIED, FENCED, UNIT_GONE
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.errors import (
     ActuatorError,
     ActuatorUnavailableError,
@@ -76,7 +77,12 @@ class OnnxTierActuator:
             UnitView(**each | {"state": UnitState(each["state"]), "pool": Pool(each["pool"])})
             for each in data["units"]
         )
-        return Fleet(data["service"], data["observed_s"], units)
+        backlog = tuple(Backlog(**each) for each in data["backlog"])
+        return Fleet(data["service"], data["observed_s"], units, backlog)
+
+    def let_in(self, service: str, busy_units: float) -> None:
+        """Let batch work take so many busy units' worth of a service."""
+        self._call("POST", "/let_in", json={"service": service, "busy_units": busy_units})
 
     def lead(self, fence: int) -> None:
         """Refuse the orders of earlier leaders from now on."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
+from actuators.onnx_tier.batch_runner import BatchRunner
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.order_log import OrderLog
 from actuators.onnx_tier.replies import JsonReply, read_body
@@ -33,7 +34,7 @@ class ControlApi:
 
     Parameters
     ----------
-    door, supervisor : FrontDoor, Supervisor
+    door, supervisor, batches
         The tier.
     url : str
         Its public address.
@@ -45,11 +46,13 @@ class ControlApi:
         self,
         door: FrontDoor,
         supervisor: Supervisor,
+        batches: BatchRunner,
         url: str,
         shutdown: Callable[[float | None], None],
     ) -> None:
         self._door = door
         self._supervisor = supervisor
+        self._batches = batches
         self._url = url
         self._shutdown = shutdown
         self._orders = OrderLog(supervisor.clock)
@@ -61,6 +64,7 @@ class ControlApi:
             Route("/lead", self._guard(self._lead), methods=["POST"]),
             Route("/prewarm", self._guard(self._prewarm), methods=["POST"]),
             Route("/drain", self._guard(self._drain), methods=["POST"]),
+            Route("/let_in", self._guard(self._let_in), methods=["POST"]),
             Route("/drain_unit", self._guard(self._drain_unit), methods=["POST"]),
             Route("/events", self._guard(self._events)),
             Route("/requests", self._guard(self._requests)),
@@ -84,7 +88,14 @@ class ControlApi:
         return answer
 
     async def _observe(self, request: Request) -> Any:
-        return self._supervisor.observe(request.query_params["service"])
+        service = request.query_params["service"]
+        fleet = self._supervisor.observe(service)
+        return replace(fleet, backlog=self._batches.backlog(service))
+
+    async def _let_in(self, request: Request) -> Any:
+        asked = await _order(request)
+        self._batches.allow(str(asked["service"]), max(float(asked["busy_units"]), 0.0))
+        return {}
 
     async def _lead(self, request: Request) -> Any:
         self._orders.lead(int((await _order(request))["fence"]))

@@ -166,6 +166,7 @@ class FrontDoor:
                 latency_s=latency_s,
                 unit_id=job.unit_id,
                 status=status,
+                batch=job.batch,
             )
         )
 

@@ -200,6 +200,17 @@ class Router:
         """Requests of a service that wait for a unit."""
         return len(self._lanes[service].waiting)
 
+    def batch_slots(self, service: str) -> int:
+        """Requests of the batch class that the ready units of a service may hold beside what they hold now."""
+        units = (each for each in self._entrance(service).units.values() if each.open)
+        return sum(
+            max(
+                0,
+                ceil(each.slots * BATCH_SLOTS_SHARE) - sum(not j.batch for j in each.jobs.values()),
+            )
+            for each in units
+        )
+
     def backlog_s(self, service: str) -> float:
         """Seconds in which the units of a service do the work that waits and that they hold."""
         lane = self._entrance(service)

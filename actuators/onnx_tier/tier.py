@@ -28,6 +28,7 @@ from actuators.onnx_tier.addresses import (
     bracketed,
     socket_folder,
 )
+from actuators.onnx_tier.batches import Batches
 from actuators.onnx_tier.control_api import ControlApi
 from actuators.onnx_tier.devices import visible_devices
 from actuators.onnx_tier.front_door import FrontDoor
@@ -114,19 +115,22 @@ async def _serve(
 
     # The router tries them in turn: the busy ones come first.
     inference = Inference(door, supervisor, spec.model_control, spec.load_deadline_s)
-    public_routes = [*InferenceApi(inference).routes(), *OpenAiApi(door).routes()]
+    completions = OpenAiApi(door).routes()
+    batches = Batches(spec.home / "batches", door, supervisor.router, clock, completions)
+    public_routes = [*InferenceApi(inference).routes(), *completions, *batches.routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
     meters = Meters(door, supervisor)
     public_routes.append(Route("/metrics", meters.answer))
     push = _otlp_push(spec, meters, tier)
     _watch_for_the_end(end, spec.exit_with_parent)
     control = bind_control(control_path)
-    control_routes = ControlApi(door, supervisor, url, end).routes()
+    control_routes = ControlApi(door, supervisor, batches.runner, url, end).routes()
     servers = [
         _server(public_routes, public_protocol(inference, spec.head_within_s)),
         _server(control_routes, guarded(spec.head_within_s)),
     ]
     await supervisor.start()
+    batches.start()
     for each in spec.lanes:
         prefetch(each.model_path)
     grpc = await _start_grpc(spec, inference)
@@ -139,6 +143,7 @@ async def _serve(
     announce(spec, tier, url, control_path, grpc.address if grpc else "")
     grace_s = await ending
     log.info("stopping: %d requests in flight", door.in_flight)
+    await batches.stop()
     await supervisor.stop(spec.grace_s if grace_s is None else grace_s)
     if grpc is not None:
         await grpc.stop()

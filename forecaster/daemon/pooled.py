@@ -8,7 +8,7 @@ from dataclasses import replace
 from forecaster.domain.errors import ActuatorUnavailableError, CapacityDeniedError, FencedError
 from forecaster.domain.plan import Decision, Verb
 from forecaster.domain.pools import PAIR, of_pool, pool_service
-from forecaster.domain.ports import Actuator
+from forecaster.domain.ports import Actuator, TakesBatchWork
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 
 
@@ -42,6 +42,11 @@ class Pooled:
             for unit in fleet.units
         )
         return Fleet(service, max(fleet.observed_s for fleet in seen.values()), units)
+
+    def let_in(self, service: str, busy_units: float) -> None:
+        """As the actuator's, where it keeps batch work at all."""
+        if isinstance(self._actuator, TakesBatchWork):
+            self._actuator.let_in(service, busy_units)
 
     def lead(self, fence: int) -> None:
         """As the actuator's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,21 @@ class Actuator(Protocol):
     @property
     def tier(self) -> str:
         """Identity of this tier's numbering; changes when the numbering starts again."""
+        ...
+
+
+@runtime_checkable
+class TakesBatchWork(Protocol):
+    """A tier that keeps batch work back until its units have room: `Fleet.backlog` says what waits."""
+
+    def let_in(self, service: str, busy_units: float) -> None:
+        """Answer batch work with at most so many busy units' worth of the service, until told otherwise.
+
+        Raises
+        ------
+        ActuatorUnavailableError
+            When the tier cannot be reached.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.pools import Pool
 
@@ -51,11 +52,18 @@ class UnitView:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The units of one service, observed at `observed_s` (epoch seconds)."""
+    """The units of one service, observed at `observed_s` (epoch seconds).
+
+    Attributes
+    ----------
+    backlog : tuple of Backlog
+        Batch work that waits for them, where the tier keeps it.
+    """
 
     service: str
     observed_s: float
     units: tuple[UnitView, ...] = ()
+    backlog: tuple[Backlog, ...] = ()
 
     def count(self, *states: UnitState) -> int:
         """Number of units in any of `states`."""
@@ -124,6 +132,8 @@ class RequestRecord:
         Measured in real seconds; NaN where it has no meaning (classic models have no TPOT).
     status : int
         HTTP status that was answered.
+    batch : bool
+        Whether it might wait: batch work is no part of the tide, nor held to the SLO.
     """
 
     tier: str
@@ -137,3 +147,4 @@ class RequestRecord:
     latency_s: float
     unit_id: str
     status: int
+    batch: bool = False

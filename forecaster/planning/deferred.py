@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.demand import SLOT_S, FloatArray, IntArray
 
 FILL = 0.95
@@ -21,22 +21,6 @@ FILL = 0.95
 requests, which come at random, would wait behind it."""
 TRUST = 0.7
 """Share of the spare capacity of a plan that is counted on before a deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """Batch work that waits.
-
-    Attributes
-    ----------
-    deadline_s : float
-        By when it must be done, epoch seconds.
-    work_s : float
-        Busy seconds of a unit.
-    """
-
-    deadline_s: float
-    work_s: float
 
 
 def spare_erl(carried_erl: FloatArray, load_erl: FloatArray) -> FloatArray:

@@ -6,9 +6,9 @@ import numpy as np
 
 from forecaster.capacity.kernel import Finished
 from forecaster.demand import request_work_s
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.demand import FloatArray, RequestBatch
 from forecaster.domain.profile import Profile
-from forecaster.planning.deferred import Backlog
 from forecaster.replay.scorecard import rows_of
 
 BLOCK_S = 1800.0

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from forecaster.planning.deferred import FILL, TRUST, Backlog, extra_units, spare_erl
+from forecaster.domain.deferred import Backlog
+from forecaster.planning.deferred import FILL, TRUST, extra_units, spare_erl
 
 HOUR = 60
 ROOM = np.full(4 * HOUR, 8)
