@@ -15,15 +15,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.special import logit
 
 from forecaster.capacity.curve import ENDLESS, LEVELS, STEADY_BELOW, curve, explored, rising
 from forecaster.capacity.kernel import Finished, simulate_decode, simulate_disaggregated
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.sizing_table import FLEETS, SizingTable
-from forecaster.capacity.smoothing import LEAST_ERROR
-from forecaster.capacity.tables import RELATIVE, STEADY_MOST, build_table, measured
+from forecaster.capacity.tables import (
+    OVERLOAD_LEAST,
+    RELATIVE,
+    STEADY_MOST,
+    build_table,
+    measured,
+)
 from forecaster.capacity.traffic import Lengths, Traffic, check_lengths
-from forecaster.capacity.trial import Trial, steady
+from forecaster.capacity.trial import WINDOW_S, Trial, overload, steady
 from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
@@ -36,6 +42,8 @@ EACH = 16
 """Up to here every fleet is tried with both pools, above only those that every table has."""
 TURN = (0.004, 0.01, 0.04)
 """Shares outside around which the pools are tried together."""
+OVERLOADS = (1.0, 1.05)
+"""Loads over the most that the pools complete: no curve goes on beyond it as it began."""
 MORE = 3
 """Trials beyond those, where the curve is not known yet."""
 
@@ -172,8 +180,8 @@ class _Pools:
         moved = self._moved(generate)
         for i, units in enumerate(fleets.tolist()):
             pools = (units - int(generate[i]), int(generate[i]))
-            rates[i] = self._curve(pools) * moved[i]
-            for r, load in enumerate((at * units / moved[i]).tolist()):
+            rates[i] = rising(self._curve(pools) * moved[i])
+            for r, load in enumerate((at * units / moved[i].mean()).tolist()):
                 parts[i, r], times_s[i, r] = self._at(pools, load)
             bindings.append(self._binding(pools))
         return SizingTable(
@@ -196,15 +204,17 @@ class _Pools:
         return rising(np.interp(LEVELS, share, loads) / units)
 
     def _moved(self, generate: IntArray) -> FloatArray:
-        """What fleets carry in trials of both pools over what their tables say, float64[U]."""
+        """What fleets carry in trials of both pools over what their tables say, float64[U, levels]."""
         fleets = np.arange(1, generate.size + 1)
         tried = sorted({*range(2, min(EACH, generate.size) + 1), *(n for n in FLEETS if 2 <= n <= generate.size)})  # fmt: skip
-        factors = [self._factor((n - int(generate[n - 1]), int(generate[n - 1]))) for n in tried]
-        found: FloatArray = np.interp(fleets, tried, factors)
-        return found
+        turns = [self._turn((n - int(generate[n - 1]), int(generate[n - 1]))) for n in tried]
+        known = np.array([np.interp(fleets, tried, column) for column in np.transpose(turns)]).T
+        at, heights = logit(np.array(TURN)), logit(LEVELS[:-1])
+        inner = np.array([np.interp(heights, at, row) for row in known])
+        return np.concatenate([inner, inner[:, -1:]], axis=1)
 
-    def _factor(self, pools: tuple[int, int]) -> float:
-        """The mean of a few trials around the turn, by their errors."""
+    def _turn(self, pools: tuple[int, int]) -> FloatArray:
+        """The same at the shares of `TURN`, for one fleet."""
         units, slo = sum(pools), self.question.slo
         traffic = Traffic(self.question, self.lengths, units)
 
@@ -216,10 +226,14 @@ class _Pools:
 
         said, most = self._curve(pools), self._most_rps(*pools)
         tried = explored(trial, np.interp(TURN, LEVELS, said), STEADY_BELOW * most, MORE)
-        found = curve(tried, [], 0.0, most)
-        ratios = np.interp(TURN, LEVELS, found.rate_per_unit_rps) / np.interp(TURN, LEVELS, said)
-        sure = 1.0 / np.interp(TURN, LEVELS, np.maximum(found.error, LEAST_ERROR)) ** 2
-        return float(np.average(ratios, weights=sure))
+        calm = tried[0].rate_per_unit_rps
+        windows = max(int(OVERLOAD_LEAST / (most * units * WINDOW_S)), 1)
+        over = [
+            overload(play, slo, traffic, units, (calm, factor * most), windows)
+            for factor in OVERLOADS
+        ]
+        found = curve(tried, over, 0.0, most)
+        return np.interp(TURN, LEVELS, found.rate_per_unit_rps) / np.interp(TURN, LEVELS, said)
 
     def _at(self, pools: tuple[int, int], load: float) -> tuple[FloatArray, FloatArray]:
         """Share outside each part and its percentiles at a load."""
