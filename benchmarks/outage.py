@@ -103,11 +103,11 @@ def play(folder: Path, kind: str, away_s: float, say: Say) -> dict[str, Any]:
             say(f"{kind}: back")
             after = Looks()
             _until(
-                lambda: _settled(found, tier.stats(), after.look(url)), lambda: "calm weather again"
+                lambda: settled(found, tier.stats(), after.look(url)), lambda: "calm weather again"
             )
             caught_up_s = time.time() - back_s
             clients.stop()
-            _until(lambda: _settled(found, tier.stats(), [""]), lambda: "the last records")
+            _until(lambda: settled(found, tier.stats(), [""]), lambda: "the last records")
         alive = daemon.process is not None and daemon.process.poll() is None
         daemon.end(signal.SIGTERM)
         orders = record_of(tier).orders
@@ -166,7 +166,7 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _settled(found: World, stats: dict[str, Any], notes: list[str]) -> bool:
+def settled(found: World, stats: dict[str, Any], notes: list[str]) -> bool:
     """Whether all that the tier logged is stored, nothing waits and nobody complains."""
     with suppress(TidegateError), Store.open(found.server.dsn) as store:
         requests, events = store.tier_cursor(str(stats["tier"]))

@@ -70,6 +70,7 @@ class EmbeddedServer:
         self._account = Account.here()
         self._users_lock: int | None = None
         self._folder: Path | None = None
+        self._socket: Path | None = None
         self._bin: Path | None = None
 
     def start(self) -> str:
@@ -151,7 +152,7 @@ class EmbeddedServer:
         log_file = log / "server.log"
         if log_file.exists() and log_file.stat().st_size > _LOG_BYTES_MOST:
             log_file.unlink()
-        socket = self._socket_folder()
+        socket = self._socket = self._socket_folder()
         for lock in (data / "postmaster.pid", socket / f"{_SOCKET_NAME}.lock"):
             _forget_stale(lock, data)
         options = [f"-c {setting}" for setting in SETTINGS]
@@ -243,8 +244,9 @@ class EmbeddedServer:
         return short
 
     def _dsn(self, database: str) -> str:
-        folder = str(self._socket_folder())
-        return make_conninfo(host=folder, port=5432, dbname=database, user=USER)
+        if self._socket is None:
+            self._socket = self._socket_folder()  # once: who only asks must not write
+        return make_conninfo(host=str(self._socket), port=5432, dbname=database, user=USER)
 
     def _server_folder(self) -> Path:
         if self._folder is None:

@@ -54,14 +54,20 @@ def watched(server: EmbeddedServer) -> Iterator[None]:
     over = threading.Event()
 
     def look() -> None:
+        said = ""
         while not over.wait(LOOK_S):
-            if server.running():
-                continue
-            log.warning("the embedded database is gone: it is started again")
             try:
+                if server.running():
+                    said = ""
+                    continue
+                if not said:
+                    log.warning("the embedded database is gone: it is started again")
+                said = said or "gone"
                 server.start()
-            except TidegateError as error:
-                log.warning("%s", error)
+            except (TidegateError, OSError) as error:  # a disk that is full, or read-only
+                if str(error) != said:
+                    log.warning("%s", error)
+                said = str(error)
 
     dog = threading.Thread(target=look, name="database-watch", daemon=True)
     dog.start()
