@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from forecaster.config.table import TlsTable
+from forecaster.domain.pools import of_pool
 
 
 class GrpcTable(TlsTable):
@@ -79,12 +80,13 @@ class DynamoSettings(GrpcTable):
         decode = self.decode or (names[0] if len(names) == 1 else "")
         found = {"prefill": self.prefill, "decode": decode} if self.prefill else {"decode": decode}
         for key, name in found.items():
-            if name not in names:
+            if name not in names and of_pool(name)[0] not in names:
                 known = ", ".join(names) or "none"
                 raise ValueError(f"dynamo.{key} = {name!r} is no service, there are: {known}")
         if len(set(found.values())) < len(found):
             raise ValueError("dynamo.prefill and dynamo.decode are one service: each has its own")
-        left = [name for name in names if name not in found.values()]
+        mapped = {*found.values(), *(of_pool(name)[0] for name in found.values())}
+        left = [name for name in names if name not in mapped]
         if left:
             raise ValueError(
                 f"{', '.join(left)}: a planner scales one deployment, and no component of it is this"

@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from forecaster.config.alerts import AlertsSettings
 from forecaster.config.asked import DynamoSettings, KedaSettings
 from forecaster.config.kubernetes import KubernetesSettings
-from forecaster.config.open_inference import OpenInferenceSettings, RepositorySettings
+from forecaster.config.open_inference import OpenInferenceSettings
+from forecaster.config.places import PlaceSettings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.ray_serve import RayServeSettings
 from forecaster.config.table import Seconds, Table, TimeZone, TlsTable
@@ -37,7 +38,7 @@ class SloSettings(Table):
     )
 
 
-class ServiceSettings(Table):
+class ServiceSettings(PlaceSettings):
     """One service: model endpoint, SLO, limits, calendar."""
 
     name: str = Field(min_length=1, description="as it stands in the request log")
@@ -81,19 +82,13 @@ class ServiceSettings(Table):
     tail: tuple[str, ...] = Field(
         (), description="its request logs, files or patterns, that the daemon follows as they grow"
     )
-    workload: str = Field(
-        "",
-        pattern=r"^((Deployment|StatefulSet|LeaderWorkerSet)/[a-z0-9][-.a-z0-9]*)?$",
-        description="under [kubernetes], as StatefulSet/chat; empty: the Deployment of its name",
+    prefill: PlaceSettings = Field(
+        default_factory=PlaceSettings,
+        description="[service.prefill]: workload, deployment, repository of its prefill units",
     )
-    deployment: str = Field(
-        "",
-        pattern=r"^([\w.:-]+/[\w.:-]+)?$",
-        description="under [ray_serve], as APPLICATION/DEPLOYMENT; empty: its name/its name",
-    )
-    repository: RepositorySettings = Field(
-        default_factory=RepositorySettings,
-        description="[service.repository]: its model under [open_inference]",
+    decode: PlaceSettings = Field(
+        default_factory=PlaceSettings,
+        description="[service.decode]: workload, deployment, repository of its decode units",
     )
     day_shape: tuple[float, ...] = Field(
         (), description="24 rates, requests/s by local hour, expected of a service not known yet"

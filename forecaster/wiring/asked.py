@@ -15,6 +15,7 @@ from forecaster.domain.ports import Clock
 from forecaster.domain.profile import UnitType
 from forecaster.wiring.dynamo import serve_dynamo
 from forecaster.wiring.keda import serve_keda
+from forecaster.wiring.lanes import lane_units
 
 UNITS_MOST = 1_000_000
 """The ceiling is each service's `max_units`, and that of who asks."""
@@ -24,7 +25,7 @@ def pulled_fleet(
     settings: Settings, home: Path, units: Mapping[str, UnitType], clock: Clock
 ) -> PulledActuator:
     """The fleet that others build, as it was wanted before a restart."""
-    leads_s = {each.name: units[each.name].lead_time_s for each in settings.service}
+    leads_s = {name: unit.lead_time_s for name, unit in lane_units(settings, units).items()}
     if settings.dynamo.port is not None:
         return WorkerFleet(clock, leads_s, home / "dynamo.json", UNITS_MOST)
     return PulledActuator(clock, leads_s, home / "keda.json", UNITS_MOST)

@@ -15,6 +15,7 @@ from forecaster.config import Settings, load_settings, load_unit_type
 from forecaster.config.load import state_home
 from forecaster.config.unit_types import model_path
 from forecaster.domain.errors import SettingError, TidegateError
+from forecaster.domain.profile import UnitType
 from forecaster.store.migrate import shipped
 from forecaster.wiring.checks import Check, Health
 from forecaster.wiring.dynamo import examine_dynamo
@@ -87,20 +88,22 @@ def _disk(settings: Settings) -> Iterator[Check]:
 
 def _models(settings: Settings) -> Iterator[Check]:
     for each in settings.service:
-        unit = load_unit_type(settings.models, each.unit)
-        path = model_path(settings.models, unit)
-        if not unit.model_file:
-            yield Check(
-                "models", Health.WARN, f"{each.name}: unit {unit.name} exists on paper only",
-                "name a unit type with a model file to serve it here",
-            )  # fmt: skip
-        elif not path.is_file():
-            yield Check(
-                "models", Health.WARN, f"{each.name}: {path} is missing",
-                "the samples are made by `tidegate run`; others come from `tidegate deploy`",
-            )  # fmt: skip
-        else:
-            yield Check("models", Health.OK, f"{each.name}: {path.stat().st_size:,} bytes")
+        for unit in load_unit_type(settings.models, each.unit).by_pool.values():
+            yield _model(each.name, unit, model_path(settings.models, unit))
+
+
+def _model(service: str, unit: UnitType, path: Path) -> Check:
+    if not unit.model_file:
+        return Check(
+            "models", Health.WARN, f"{service}: unit {unit.name} exists on paper only",
+            "name a unit type with a model file to serve it here",
+        )  # fmt: skip
+    if not path.is_file():
+        return Check(
+            "models", Health.WARN, f"{service}: {path} is missing",
+            "the samples are made by `tidegate run`; others come from `tidegate deploy`",
+        )  # fmt: skip
+    return Check("models", Health.OK, f"{service}: {path.stat().st_size:,} bytes")
 
 
 def _provider(settings: Settings) -> Iterator[Check]:

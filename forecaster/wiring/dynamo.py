@@ -10,6 +10,7 @@ from actuators.dynamo.workers import WorkerFleet
 from forecaster.config import Settings
 from forecaster.daemon.service import Daemon
 from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.lanes import lanes
 from forecaster.wiring.wanted import Question, tls_of
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -29,7 +30,7 @@ def serve_dynamo(settings: Settings, daemon: Daemon, fleet: WorkerFleet) -> Iter
 
     def wanted(service: str) -> Wish:
         units = question.wanted(service)
-        decision = daemon.pilot(service).state.decision
+        decision = daemon.pilot(question.public(service)).state.decision
         return Wish(units, decision.explanation if decision else "")
 
     plugin = ProposePlugin(components(settings), wanted, fleet.heard)
@@ -42,7 +43,7 @@ def serve_dynamo(settings: Settings, daemon: Daemon, fleet: WorkerFleet) -> Iter
 
 def components(settings: Settings) -> dict[str, str]:
     """Service of each component of the planner's deployment."""
-    return settings.dynamo.components([each.name for each in settings.service])
+    return settings.dynamo.components(list(lanes(settings)))
 
 
 def examine_dynamo(settings: Settings) -> Iterator[Check]:

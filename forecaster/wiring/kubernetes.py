@@ -10,13 +10,14 @@ from actuators.k8s.workload import Workload
 from forecaster.config import Settings
 from forecaster.domain.ports import Clock
 from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.lanes import lanes, written
 
 
 def workloads(settings: Settings) -> dict[str, Workload]:
     """What each service scales."""
     return {
-        each.name: Workload.parse(each.workload or f"Deployment/{each.name}")
-        for each in settings.service
+        name: Workload.parse(place.workload or f"Deployment/{written(name)}")
+        for name, place in lanes(settings).items()
     }
 
 

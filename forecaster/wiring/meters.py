@@ -14,6 +14,7 @@ from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.settings import ServiceSettings
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError, TidegateError
+from forecaster.domain.pools import of_pool
 from forecaster.ingest.meter import Meter
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
@@ -192,7 +193,7 @@ def busy_of(settings: Settings, source: Prometheus) -> Callable[[str], Mapping[s
     }
 
     def busy(service: str) -> Mapping[str, float]:
-        query = asked.get(service, "")
+        query = asked.get(of_pool(service)[0], "")
         if not query:
             return {}
         try:

@@ -15,10 +15,11 @@ from actuators.open_inference.following import Patience
 from actuators.open_inference.host import Host
 from actuators.open_inference.watch import Model
 from forecaster.config import Settings
-from forecaster.config.settings import ServiceSettings
+from forecaster.config.places import PlaceSettings
 from forecaster.domain.errors import ActuatorUnavailableError, SettingError, TidegateError
 from forecaster.domain.ports import Clock
 from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.lanes import lanes, written
 
 
 def model_fleet(settings: Settings, home: Path, clock: Clock) -> OpenInferenceActuator:
@@ -33,7 +34,7 @@ def model_fleet(settings: Settings, home: Path, clock: Clock) -> OpenInferenceAc
     return OpenInferenceActuator(
         hosts_of(settings),
         clock,
-        {each.name: _model(each) for each in settings.service},
+        {name: _model(name, place) for name, place in lanes(settings).items()},
         home,
         models_per_host=asked.models_per_host,
         patience=Patience(asked.route_s, asked.drain_s, asked.lost_s),
@@ -78,13 +79,13 @@ def examine_servers(settings: Settings) -> Iterator[Check]:
             except TidegateError as error:
                 yield Check("open inference", Health.FAIL, error.problem, error.remedy)
                 continue
-            for each in settings.service:
-                model = _model(each)
+            for name, place in lanes(settings).items():
+                model = _model(name, place)
                 if model.name not in index:
                     yield Check(
                         "open inference", Health.FAIL,
                         f"{host.url} has no model {model.name!r} in its repository",
-                        f"put it there, or name it in [service.repository] of {each.name}",
+                        f"put it there, or name it in [service.repository] of {name}",
                     )  # fmt: skip
                     continue
                 state = index[model.name].state.lower() or "not loaded"
@@ -94,9 +95,9 @@ def examine_servers(settings: Settings) -> Iterator[Check]:
                 yield Check("open inference", health, f"{host.url}: {model.name} is {state}{known}", remedy)  # fmt: skip
 
 
-def _model(service: ServiceSettings) -> Model:
-    file = service.repository.warm_up
-    name = service.repository.model or service.name
+def _model(lane: str, place: PlaceSettings) -> Model:
+    file = place.repository.warm_up
+    name = place.repository.model or written(lane)
     if file is None:
         return Model(name)
     try:

@@ -12,6 +12,7 @@ from forecaster.config import Settings
 from forecaster.domain.errors import TidegateError
 from forecaster.domain.ports import Clock
 from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.lanes import lanes, written
 
 
 def replica_fleet(settings: Settings, home: Path, clock: Clock) -> RayServeActuator:
@@ -30,8 +31,8 @@ def replica_fleet(settings: Settings, home: Path, clock: Clock) -> RayServeActua
 def targets(settings: Settings) -> dict[str, Target]:
     """What each service scales."""
     return {
-        each.name: Target.parse(each.deployment or f"{each.name}/{each.name}")
-        for each in settings.service
+        name: Target.parse(place.deployment or f"{written(name)}/{written(name)}")
+        for name, place in lanes(settings).items()
     }
 
 

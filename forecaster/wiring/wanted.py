@@ -7,6 +7,7 @@ from actuators.rpc_server import Tls
 from forecaster.config.asked import GrpcTable
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import ActuatorUnavailableError
+from forecaster.domain.pools import pool_service
 from forecaster.domain.service import Mode
 
 HELD = "the replicas stay as they are"
@@ -25,6 +26,15 @@ class Question:
     def __init__(self, daemon: Daemon, fleet: PulledActuator) -> None:
         self._daemon, self._fleet = daemon, fleet
         self._settled: set[str] = set()
+        self._public = {
+            pool_service(name, pool): name
+            for name, pilot in daemon.pilots.items()
+            for pool in pilot.unit.by_pool
+        }
+
+    def public(self, lane: str) -> str:
+        """The service that units of this name serve: itself, or the one whose pool it is."""
+        return self._public.get(lane, lane)
 
     def wanted(self, service: str) -> int:
         """Units that should run now.
@@ -36,8 +46,9 @@ class Question:
         ActuatorUnavailableError
             When it is not known, and why.
         """
-        sure(self._daemon, service)
-        if service not in self._settled and not _followed(self._daemon, service):
+        public = self.public(service)
+        sure(self._daemon, public)
+        if service not in self._settled and not _followed(self._daemon, public):
             raise ActuatorUnavailableError(
                 f"the first plan of {service!r} is not carried out yet", HELD
             )
