@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.reference_pages import api_page, commands_page, metrics_page, units_page
 from forecaster.config.example import rows
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
 
 def settings_page() -> str:
@@ -25,7 +26,17 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": commands_page,
+    "api.md": api_page,
+    "metrics.md": metrics_page,
+    "units.md": units_page,
+}
+
+
 if __name__ == "__main__":
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    TARGET.write_text(settings_page())
-    print(TARGET)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page())
+        print(FOLDER / name)

@@ -152,6 +152,11 @@ class _Overview(Collector):
         return family
 
 
+def families(overview: dict[str, Any], told: Told = NOTHING) -> Iterator[Metric]:
+    """Everything that is told, by meaning."""
+    return _Overview(overview, told).collect()
+
+
 def render(overview: dict[str, Any], told: Told = NOTHING) -> tuple[bytes, str]:
     """Return (body, content type) in the Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)

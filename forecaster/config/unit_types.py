@@ -72,6 +72,15 @@ class _UnitFile(Table):
         return self
 
 
+TABLES: dict[str, type[Table]] = {
+    "The file": _UnitFile,
+    "[profile] of a generative type": _Generative,
+    "[profile] of a classic type": _Classic,
+    "[disaggregated]": _Disaggregated,
+}
+"""What a file may hold, for the reference."""
+
+
 def load_unit_type(models: Path, name: str) -> UnitType:
     """Read one unit type.
 

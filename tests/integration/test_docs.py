@@ -235,8 +235,13 @@ def test_glossary_is_in_order_and_says_each_word_once() -> None:
     assert words == sorted(set(words), key=str.lower)
 
 
-def test_generated_pages_are_up_to_date() -> None:
-    assert reference.TARGET.read_text() == reference.settings_page(), "run `make docs`"
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    assert (reference.FOLDER / name).read_text() == reference.PAGES[name](), "run `make docs`"
+
+
+def test_every_generated_page_is_made_by_its_command() -> None:
+    assert {page.name for page in reference.FOLDER.glob("*.md")} == set(reference.PAGES)
 
 
 def test_bundled_sample_is_what_the_generator_makes() -> None:
