@@ -17,6 +17,7 @@ from actuators.onnx_tier.wire import pack_tensors, unpack_tensors
 from forecaster.domain.errors import CapacityDeniedError
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.profile import ClassicProfile
+from forecaster.domain.units import Fleet
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy")
 
@@ -57,9 +58,9 @@ class Inference:
         return self._door.accepting
 
     def ready(self, model: str, version: str = "") -> bool:
-        """Whether a unit of the model is ready."""
+        """Whether a unit of the model is ready; of two pools one of each."""
         service = self._door.service(model, version)
-        return self._supervisor.observe(service.service).ready > 0
+        return all(fleet.ready for fleet in self._fleets(service.service))
 
     def server(self) -> dict[str, Any]:
         """Describe the server."""
@@ -84,14 +85,16 @@ class Inference:
         rows = []
         for service in self._door.services:
             name, version = _split(service)
-            fleet = self._supervisor.observe(service)
-            state = "READY" if fleet.ready else "LOADING" if fleet.warming else "UNAVAILABLE"
-            if fleet.ready or not ready_only:
+            fleets = self._fleets(service)
+            ready = all(fleet.ready for fleet in fleets)
+            coming = all(fleet.ready + fleet.warming for fleet in fleets)
+            state = "READY" if ready else "LOADING" if coming else "UNAVAILABLE"
+            if ready or not ready_only:
                 rows.append({"name": name, "version": version, "state": state, "reason": ""})
         return rows
 
     async def load(self, model: str) -> None:
-        """Order a unit if there is none, and wait until one is ready.
+        """Order a unit if there is none, and wait until one is ready; of two pools one of each.
 
         Raises
         ------
@@ -99,7 +102,17 @@ class Inference:
             404 for an unknown model, 403 where clients may not load, 503 without room, 500 with the
             unit's reason when it fails.
         """
-        service = self._controlled(model).service
+        lanes = self._supervisor.lanes_of(self._controlled(model).service)
+        deadline_s = asyncio.get_running_loop().time() + self._load_deadline_s
+        for lane in lanes:
+            self._order(lane)
+        for lane in lanes:
+            await self._loaded(model, lane, deadline_s)
+
+    def _fleets(self, service: str) -> list[Fleet]:
+        return [self._supervisor.observe(each) for each in self._supervisor.lanes_of(service)]
+
+    def _order(self, service: str) -> None:
         fleet = self._supervisor.observe(service)
         if not fleet.ready + fleet.warming:
             self._loads += 1
@@ -108,7 +121,8 @@ class Inference:
                 self._supervisor.prewarm(service, 1, "loaded by a client", key)
             except CapacityDeniedError as error:
                 raise RefusedError(503, str(error), "no_room", 1) from error
-        deadline_s = asyncio.get_running_loop().time() + self._load_deadline_s
+
+    async def _loaded(self, model: str, service: str, deadline_s: float) -> None:
         while not (fleet := self._supervisor.observe(service)).ready:
             if not fleet.warming:
                 failed = [each for each in fleet.units if each.state is UnitState.FAILED]

@@ -89,10 +89,14 @@ class Supervisor:
         """What units are run for: services, and the pools of those that have two."""
         return tuple(self._services)
 
+    def lanes_of(self, service: str) -> tuple[str, ...]:
+        """The names under which the units of a service are run: its own, or those of its pools."""
+        pools = tuple(pool_service(service, pool) for pool in PAIR)
+        return pools if pools[0] in self._services else (service,)
+
     def observe(self, service: str) -> Fleet:
         """Report the units of a service or of one of its pools."""
-        pools = [pool_service(service, pool) for pool in PAIR]
-        names = pools if pools[0] in self._services else [service]
+        names = self.lanes_of(service)
         for name in names:
             of_service(self._services, name)
         in_flight = {each.unit_id: self.router.in_flight(each.unit_id) for each in self.fleet}

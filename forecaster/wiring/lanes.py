@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from forecaster.config import Settings, load_unit_type
 from forecaster.config.places import PlaceSettings
+from forecaster.domain.errors import ModelError
 from forecaster.domain.pools import MARK, Pool, pool_service
 from forecaster.domain.profile import UnitType
 
@@ -14,12 +15,20 @@ def lanes(settings: Settings) -> dict[str, PlaceSettings]:
     """Where the units of each service, or of each of its pools, run."""
     found: dict[str, PlaceSettings] = {}
     for each in settings.service:
-        if load_unit_type(settings.models, each.unit).pair is None:
-            found[each.name] = each
-        else:
+        if _paired(settings, each.unit):
             found[pool_service(each.name, Pool.PREFILL)] = each.prefill
             found[pool_service(each.name, Pool.DECODE)] = each.decode
+        else:
+            found[each.name] = each
     return found
+
+
+def _paired(settings: Settings, unit: str) -> bool:
+    """Whether a type has two pools; one that is missing is told of where it is needed."""
+    try:
+        return load_unit_type(settings.models, unit).pair is not None
+    except ModelError:
+        return False
 
 
 def lane_units(settings: Settings, units: Mapping[str, UnitType]) -> dict[str, UnitType]:

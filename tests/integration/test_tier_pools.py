@@ -100,8 +100,8 @@ def test_a_hundred_and_twenty_mixed_requests_are_answered_as_by_one_unit(
     several = sum(tokens > 1 for _, tokens in orders)
     assert told["count"][CHAT] == told["taken"][CHAT] == several
     assert not _caches()
-    fleet = tier.actuator.observe(CHAT)
-    assert fleet.ready == 4
+    assert tier.actuator.observe(CHAT).ready == 4
+    assert httpx.get(f"{tier.url}/v2/models/{CHAT}/ready").status_code == 200
     records = tier.actuator.requests_after(0)
     assert {each.service for each in records} == {CHAT}
     assert all(each.ttft_s < each.latency_s for each in records if each.output_tokens > 1)
