@@ -127,7 +127,7 @@ def play(folder: Path, kind: str, away_s: float, say: Say) -> dict[str, Any]:
             if during.seconds
             else {},
             "notes": [text for text, _ in during.notes.most_common(3)],
-            "log_lines": lines,
+            "log_lines": len(lines),
             "same_process": alive,
             "caught_up_s": round(caught_up_s, 1),
             "wrong": lost(found, tier),

@@ -6,13 +6,17 @@ import logging
 from collections.abc import Callable
 
 from forecaster.daemon.pilot import Pilot
-from forecaster.domain.errors import PendingError, TidegateError
+from forecaster.domain.errors import PendingError, StoreError, TidegateError
 
 log = logging.getLogger(__name__)
 
 
 class Failures(dict[str, str]):
     """By job and service, why it failed the last time; what went well is not in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[str, str] = {}
 
     def guard(self, job: str, pilot: Pilot, work: Callable[[], object]) -> None:
         """Run one job of one service; its failure is said once and holds only that service."""
@@ -29,6 +33,17 @@ class Failures(dict[str, str]):
             self[key] = pilot.state.note = f"defect: {error!r}"
         else:
             self.pop(key, None)
+
+    def wait(self, what: str, work: Callable[[], object]) -> None:
+        """Do what belongs to no service; while the database is away it waits, and that is said once."""
+        try:
+            work()
+        except StoreError as error:
+            if self._waiting.get(what) != str(error):
+                log.warning("%s waits: %s", what, error)
+            self._waiting[what] = str(error)
+        else:
+            self._waiting.pop(what, None)
 
     def remind(self, pilot: Pilot) -> None:
         """A plan that cannot be made again stays in the note of every tick."""

@@ -329,23 +329,15 @@ class Daemon:
         """See what somebody should know, and say it."""
         if not self.leads:
             return
-        try:
-            self.alarms.look(dict(self.failures))
-        except StoreError as error:
-            log.warning("alerts wait: %s", error)
+        self.failures.wait("an alert", partial(self.alarms.look, dict(self.failures)))
 
     def housekeeping(self) -> None:
         """Drop raw requests past their age; journal what waited for the database."""
         if not self.leads:
             return
-        try:
-            self.store.drop_raw_before(int(self.settings.store.raw_days))
-        except StoreError as error:
-            log.warning("housekeeping waits: %s", error)
+        days = int(self.settings.store.raw_days)
+        self.failures.wait("housekeeping", partial(self.store.drop_raw_before, days))
         self._catch_up()
 
     def _catch_up(self) -> None:
-        try:
-            catch_up(self.spool, self.store)
-        except StoreError as error:
-            log.warning("the journal waits: %s", error)
+        self.failures.wait("the journal", partial(catch_up, self.spool, self.store))

@@ -175,6 +175,7 @@ def test_the_overview_lists_every_service_and_leads_to_it(page: Page, dashboard:
     names = [s["name"] for s in httpx.get(f"{dashboard}/v1/services").json()["services"]]
     links = page.locator("#service-table tbody th a")
     expect(links).to_have_text(names)
+    expect(page.locator("#service-search")).to_be_hidden()  # two services are found without it
     expect(page.locator("#month-paid")).to_have_text(NUMBER)
     expect(page.locator("#alert-count")).to_have_text(NUMBER)
     links.nth(1).focus()
@@ -244,6 +245,7 @@ def test_the_money_page_shows_days_beside_rivals_and_leads_to_the_statement(
     for paper, begins in (("csv", "service,day,unit"), ("html", "<!doctype html>")):
         link = page.locator(f"#statement-{paper}").get_attribute("href")
         assert httpx.get(f"{dashboard}{link}", timeout=20.0).text.startswith(begins)
+    expect(page.locator("#month")).to_have_value(re.compile(r"^\d{4}-\d{2}$"))  # the present one
     page.locator("#month").fill("2026-01")
     expect(page.locator("#statement-csv")).to_have_attribute("href", re.compile("month=2026-01$"))
 

@@ -115,7 +115,7 @@ def test_after_three_failures_it_waits_before_it_orders_again(
 
 
 def test_a_lost_database_leaves_the_plan_in_force_and_nothing_doubled(
-    learned_store: Store, tmp_path: Path
+    learned_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Away(learned_store.dsn) as store:
         evening = world(store, tmp_path, at_h=16.0)
@@ -128,6 +128,7 @@ def test_a_lost_database_leaves_the_plan_in_force_and_nothing_doubled(
         fleets = list(evening.steps(18))  # an hour and a half, into a falling load
         assert evening.pilot.state.table is table
         assert "no new plan: the database is away" in evening.note
+        assert caplog.text.count("the journal waits") == 1, "said once, not once a plan"
         assert evening.daemon.observer.requests == sent
         assert fleets[-1].ready >= 1
         spooled = evening.spool.journal.read_bytes().count(b"\n")

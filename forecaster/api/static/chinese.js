@@ -65,6 +65,7 @@ const CHINESE = {
   "Attainment against saving, a line for each target, the chosen setting ringed; the table below says the same": "达成率与节省，每个目标一条线，圈出所选设置；下表内容相同",
   "Play": "回放", "Give up": "放弃", "progress": "进度", "take it over": "采用", "To set it": "如何采用", "lines of tidegate.toml": "tidegate.toml 的内容",
   "Write this into tidegate.toml, then reload the daemon (SIGHUP).": "写入 tidegate.toml，然后重新加载守护进程（SIGHUP）。",
+  "a day passes in {n} minutes": "一天压缩为 {n} 分钟", "note": "说明",
   "Every setting, as a table": "全部设置（表格）", "minutes outside": "超标分钟", "minutes outside: {n}": "超标 {n} 分钟", "orders": "指令",
   "as it is set now": "即当前设置", "now: {value}": "当前：{value}", "target {n}": "目标 {n}", "set now": "当前设置", "chosen": "所选",
   "elasticity {e}: {h} unit-hours": "弹性 {e}：{h} 单元小时",

@@ -40,7 +40,7 @@ function show() {
   const s = service();
   if (!s) return;
   showServices();
-  byId("clock").textContent = wall(overview.now_s) + " " + s.timezone + (overview.speed > 1 ? " · " + overview.compressed : "");
+  byId("clock").textContent = wall(overview.now_s) + " " + s.timezone + (overview.speed > 1 ? " · " + say("a day passes in {n} minutes", { n: number(1440 / overview.speed) }) : "");
   showTrust(s);
   showFigures(s);
   showPin(s);

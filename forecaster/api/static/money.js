@@ -32,7 +32,7 @@ function rivalMarks(days, value, unit) {
 }
 
 function drawDays(id, days, traces, title) {
-  drawChart(id, traces, { barmode: "stack", hovermode: "x unified", showlegend: true, bargap: 0.4,
+  drawChart(id, traces, { barmode: "stack", hovermode: "x unified", showlegend: true, bargap: Math.max(0.4, 1 - 0.12 * days.length),
     xaxis: { type: "category" }, yaxis: { title: { text: title }, rangemode: "tozero" } });
 }
 
@@ -61,6 +61,7 @@ pages.money = {
     drawDays("price-chart", days, [...bills(days), ...rivalMarks(days, (r) => r.money, "")], say("price"));
     fillTable("rival-table", RIVALS.filter(([name]) => ledger.rivals[name]).map(([name]) => rivalLine([name, ledger.rivals[name]])));
     fillTable("day-table", [...days].reverse().map((day) => [day.day, ...SPENT_ON.map(([key]) => hours(day[key])), hours(day.billed_s), price(day.money), percent(day.slo.attainment, 2)]));
+    byId("month").value ||= wall(overview.now_s).slice(0, 7);
     byId("month").onchange = showStatementLinks;
     showStatementLinks();
   },

@@ -7,7 +7,8 @@ function serviceLine(s) {
   link.onclick = (event) => { event.preventDefault(); pick(s.name, "#service"); };
   const kept = s.served.requests ? s.served.attainment : null;
   return [link, number(s.forecast_rps), s.units.ready, s.units.warming, s.need_units ?? "–", s.hold_units ?? "–",
-    percent(kept, 2), percent(s.ledger.saved_share, 0), s.frozen ? say("frozen") : say(s.mode), s.champion ?? "–"];
+    percent(kept, 2), percent(s.ledger.saved_share, 0), s.frozen ? say("frozen") : say(s.mode), s.champion ?? "–",
+    element("span", s.note || "–", { class: "note" })];
 }
 
 pages.overview = {

@@ -1,6 +1,6 @@
 "use strict";
 // The service page: the red curve (load) over the blue blocks (units), and why.
-const PAST_S = 14 * 3600, COMING_S = 24 * 3600;
+const PAST_S = 24 * 3600, COMING_S = 24 * 3600;
 const HOVER_EVERY_S = 600, HOVER_COLUMNS = 46, NAME_MOST = 28;
 let tide = null;
 
