@@ -5,17 +5,19 @@ SLO. Then one tier serves two services on as many units of the same type, one co
 pools: the same requests at the same moments, turn by turn, so that a slow moment of the machine meets
 both, and the ratio between them is held to the kernel's.
 
-python -m benchmarks.disaggregated [requests of each check] [requests of each turn] [compute share]
+python -m benchmarks.disaggregated [requests of each check, 0 for none] [requests of each turn] [compute share]
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from actuators.onnx_tier.client import OnnxTierActuator
@@ -25,7 +27,7 @@ from actuators.onnx_tier.launch import start_tier
 from actuators.onnx_tier.profiler import measure
 from actuators.onnx_tier.spec import TierService, TierSpec
 from benchmarks.tier_load import play, post
-from benchmarks.unit_model import WARM, lengths, quantiles
+from benchmarks.unit_model import WARM, at_pace, lengths, quantiles
 from forecaster.capacity import generative
 from forecaster.capacity.generative import Load
 from forecaster.capacity.kernel import simulate, simulate_disaggregated
@@ -49,7 +51,7 @@ CASES = (
     ("3000 + 60, TTFT 2 s, TPOT 60 ms", Slo(2.0, 0.06), (3000.0, 60.0, 0.5)),
     ("1000 + 200, TTFT 2 s, TPOT 150 ms", Slo(2.0, 0.15), (1000.0, 200.0, 1.0)),
 )
-LOADS = (0.3, 0.5)
+LOADS = (0.25, 0.4)
 TURNS = 3
 PROMPT, OUTPUT, LONGEST = 160, 24, 500
 LESS = 0.98
@@ -103,6 +105,8 @@ class Played:
     together: np.ndarray
     apart: np.ndarray
     kernel: np.ndarray
+    kernel_at_pace: np.ndarray
+    paces: tuple[float, ...]
 
 
 def trace_of(rate_rps: float, count: int, seed: int) -> RequestBatch:
@@ -128,6 +132,30 @@ def send(url: str, service: str, trace: RequestBatch, seed: int) -> None:
         for i in range(len(trace))
     ]
     play(url, requests, trace.arrival_s)
+
+
+def counted(url: str) -> dict[str, np.ndarray]:
+    """Seconds of steps so far of each lane, as they were and as profiled."""
+    time.sleep(1.0)  # the heartbeat that tells the last of them
+    text = httpx.get(f"{url}/metrics").text
+    lanes = (TOGETHER, *(pool_service(APART, pool) for pool in PAIR))
+    return {
+        lane: np.array(
+            [
+                float(re.search(rf'^tidegate_unit_{kind}_seconds_total.*"{lane}"}} (\S+)$', text, re.M)[1])  # type: ignore[index]
+                for kind in ("busy", "profiled")
+            ]
+        )
+        for lane in lanes
+    }  # fmt: skip
+
+
+def paced(unit: UnitType, pair: Pair, paces: dict[str, float]) -> tuple[UnitType, Pair]:
+    """Both kinds of units as fast as they were."""
+    read, generate = (paces[pool_service(APART, pool)] for pool in PAIR)
+    return at_pace(unit, paces[TOGETHER]), replace(
+        pair, prefill=at_pace(pair.prefill, read), decode=at_pace(pair.decode, generate)
+    )
 
 
 def by_kernel(unit: UnitType, pair: Pair, trace: RequestBatch) -> np.ndarray:
@@ -162,14 +190,20 @@ def on_the_tier(count: int, share: float) -> tuple[Pair, list[Played], dict[str,
             order(actuator)
             for rho in LOADS:
                 seq = actuator.stats()["requests_last"]
-                kernel = []
+                before, traces = counted(tier.url), []
                 for turn in range(TURNS):
                     trace = trace_of(rho * full_rps, count, seed=turn)
-                    kernel.append(by_kernel(unit, pair, trace))
+                    traces.append(trace)
                     names = (TOGETHER, APART) if turn % 2 else (APART, TOGETHER)
                     for name in names:
                         send(tier.url, name, trace, seed=turn)
                 records = collected(actuator, seq, 2 * TURNS * count)
+                spent = {lane: found - before[lane] for lane, found in counted(tier.url).items()}
+                paces = {lane: float(found[0] / found[1]) for lane, found in spent.items()}
+                kinds = ((unit, pair), paced(unit, pair, paces))
+                kernel = [
+                    np.mean([by_kernel(*kind, each) for each in traces], axis=0) for kind in kinds
+                ]
                 measured = {
                     name: 1e3
                     * quantiles(
@@ -185,7 +219,8 @@ def on_the_tier(count: int, share: float) -> tuple[Pair, list[Played], dict[str,
                         TURNS * count,
                         measured[TOGETHER],
                         measured[APART],
-                        np.mean(kernel, axis=0),
+                        *kernel,
+                        tuple(paces.values()),
                     )
                 )
             told = actuator.stats()["handovers"]
@@ -220,7 +255,7 @@ def collected(actuator: OnnxTierActuator, seq: int, count: int) -> list[RequestR
 def report(checks: int, count: int, share: float) -> str:
     """What docs/disaggregated.md quotes."""
     lines = [f"`python -m benchmarks.disaggregated {checks} {count} {share:g}`", ""]
-    for found in (sized(*case, checks) for case in CASES):
+    for found in (sized(*case, checks) for case in CASES if checks):
         lines += [
             f"**{found.name}**, target {TARGET:.0%}:", "",
             f"| units | prefill + decode | carry, requests/s | outside on fresh traffic | at {LESS:.0%} of it | binds |",
@@ -249,9 +284,12 @@ def report(checks: int, count: int, share: float) -> str:
             ("two pools, ms", row.apart, ".1f"),
             ("two over one", row.apart / row.together, ".2f"),
             ("the kernel's two over one", row.kernel, ".2f"),
+            ("the same at the units' pace", row.kernel_at_pace, ".2f"),
         ):
             lines.append(f"{head} {name} | " + " | ".join(format(v, form) for v in values) + " |")
             head = "| | |"
+        said = ", ".join(f"{pace:.2f}" for pace in row.paces)
+        lines.append(f"| | | pace of one pool, of prefill, of decode: {said} | | | | |")
     return "\n".join(lines) + "\n"
 
 

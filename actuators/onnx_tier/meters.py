@@ -162,6 +162,7 @@ class _Now(Collector):
             "The same steps, as the unit type's profile has them",
             labels=["service"],
         )
+        yield from self._handovers()
         pace = self._supervisor.pace
         for service in self._supervisor.lanes:
             busy.add_metric([service], pace.busy_s.get(service, 0.0))
@@ -176,3 +177,17 @@ class _Now(Collector):
                 latest = max(leads, key=lambda each: each.ordered_s)
                 lead.add_metric([service], latest.lead_time_s)
         yield from (units, waiting, held, lead, busy, profiled)
+
+    def _handovers(self) -> Iterator[Metric]:
+        """Caches that prefill units handed over to decode units."""
+        told = self._supervisor.router.handovers
+        for name, text, sums in (
+            ("tidegate_tier_handovers", "Caches handed over", told.count),
+            ("tidegate_tier_handover_bytes", "Their bytes", told.cache_bytes),
+            ("tidegate_tier_handovers_taken", "Those that decode units went on with", told.taken),
+            ("tidegate_tier_handover_wait_seconds", "First to second token of those", told.wait_s),
+        ):
+            family = CounterMetricFamily(name, text, labels=["service"])
+            for service, value in sums.items():
+                family.add_metric([service], value)
+            yield family

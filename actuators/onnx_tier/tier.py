@@ -89,20 +89,22 @@ async def run_tier(spec: TierSpec) -> None:
     spec.home.mkdir(parents=True, exist_ok=True)
     public = bind_public(spec.host, spec.port)
     url = f"http://{bracketed(spec.host)}:{public.getsockname()[1]}"
-    with socket_folder(spec.home) as folder, cache_folder(spec.home) as caches:
-        await _serve(spec, signatures, texts, public, url, (folder, caches))
+    with socket_folder(spec.home) as folder:
+        # First: a tier that runs here already keeps its caches.
+        control = bind_control(folder / "control.sock")
+        with cache_folder(spec.home) as caches:
+            await _serve(spec, signatures, texts, (public, control, url), (folder, caches))
 
 
 async def _serve(
     spec: TierSpec,
     signatures: dict[str, ModelSignature],
     texts: dict[str, ModelText],
-    public: socket.socket,
-    url: str,
+    addresses: tuple[socket.socket, socket.socket, str],
     folders: tuple[Path, Path],
 ) -> None:
     tier, clock = uuid.uuid4().hex, spec.make_clock()
-    folder, caches = folders
+    (public, control, url), (folder, caches) = addresses, folders
     control_path = folder / "control.sock"
     plan = _start_plan(spec, signatures)
     supervisor = Supervisor(spec, tier, clock, folder / "units.sock", plan, caches)
@@ -123,7 +125,6 @@ async def _serve(
     public_routes.append(Route("/metrics", meters.answer))
     push = _otlp_push(spec, meters, tier)
     _watch_for_the_end(end, spec.exit_with_parent)
-    control = bind_control(control_path)
     control_routes = ControlApi(door, supervisor, batches.runner, url, end).routes()
     servers = [
         _server(public_routes, public_protocol(inference, spec.head_within_s)),

@@ -14,7 +14,7 @@ from forecaster.daemon.carrying import Tables
 from forecaster.daemon.floor import floor_table
 from forecaster.daemon.gate import Gate
 from forecaster.daemon.pilot_state import Draft, PilotState
-from forecaster.daemon.planner import Planner
+from forecaster.daemon.planner import PRESENT_STATES, Planner
 from forecaster.daemon.pooled import carry_out
 from forecaster.daemon.spool import Spool
 from forecaster.domain.errors import (
@@ -239,7 +239,7 @@ class Pilot:
         table = self.state.table
         policy = self.planner.policy(now_s, table.price_s if table else 0.0)
         if table is None:
-            if fleet.ready + fleet.warming >= policy.limits.min_units:
+            if self.planner.whole(fleet, *PRESENT_STATES) >= policy.limits.min_units:
                 self.state.note = "no plan yet: the present fleet is held"
                 return None
             table = floor_table(self.service.name, policy, now_s)

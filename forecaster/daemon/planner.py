@@ -228,7 +228,7 @@ class Planner:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
             paid = paid_s(fleet, policy.min_billing_s, now_s)
-            present = Present(self._whole(fleet, *PRESENT_STATES), paid)
+            present = Present(self.whole(fleet, *PRESENT_STATES), paid)
         outlook = foresee(forecast, capacity, policy, present, feed.data_until_s)
         return Made(settle(outlook, policy), outlook, policy)
 
@@ -258,7 +258,7 @@ class Planner:
         seconds : float
             Since the last tick.
         """
-        ready = self._whole(fleet, UnitState.READY)
+        ready = self.whole(fleet, UnitState.READY)
         outside, counted = self.budget.add(records, now_s, self._foreseen(ready, now_s, seconds))
         in_flight = sum(unit.in_flight for unit in fleet.units)
         grew = 0 if self._in_flight is None else in_flight - self._in_flight
@@ -322,8 +322,8 @@ class Planner:
             self._rehearsal = (key, self.feed.rehearse(lead_s))
         return self._rehearsal[1]
 
-    def _whole(self, fleet: Fleet, *states: UnitState) -> int:
-        """The fleet that these units make up: of two pools, what serves as one."""
+    def whole(self, fleet: Fleet, *states: UnitState) -> int:
+        """Units of the fleet that those in these states make up: half a pair serves nobody."""
         return self.carrying.split.whole(fleet.by_pool(*states))
 
     def _most_erl(self, forecast: QuantileForecast) -> float:

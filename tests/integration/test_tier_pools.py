@@ -99,6 +99,8 @@ def test_a_hundred_and_twenty_mixed_requests_are_answered_as_by_one_unit(
     told = tier.actuator.stats()["handovers"]
     several = sum(tokens > 1 for _, tokens in orders)
     assert told["count"][CHAT] == told["taken"][CHAT] == several
+    counted = httpx.get(f"{tier.url}/metrics").text
+    assert f'tidegate_tier_handovers_taken_total{{service="{CHAT}"}} {several}.0' in counted
     assert not _caches()
     assert tier.actuator.observe(CHAT).ready == 4
     assert httpx.get(f"{tier.url}/v2/models/{CHAT}/ready").status_code == 200

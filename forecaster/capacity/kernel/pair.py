@@ -10,7 +10,7 @@ from forecaster.capacity.kernel.disaggregated import handed_over, handover_s
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, joined
 from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind
 from forecaster.capacity.kernel.state import DONE
-from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
+from forecaster.domain.demand import IntArray, RequestBatch
 from forecaster.domain.pools import PAIR, Pool, Split
 from forecaster.domain.profile import PdProfile, UnitType
 
@@ -152,7 +152,4 @@ def fleet_of(
 
 
 def _rows(done: Finished, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Finished:
-    columns: list[FloatArray | IntArray] = [
-        getattr(done, name)[keep] for name in Finished.__dataclass_fields__
-    ]
-    return Finished(*columns)  # type: ignore[arg-type]
+    return Finished(*(getattr(done, name)[keep] for name in Finished.__dataclass_fields__))
