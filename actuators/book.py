@@ -15,6 +15,7 @@ import orjson
 
 from actuators.fence import Fence
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.pools import Pool
 from forecaster.domain.units import UnitEvent
 
 KEPT = 200
@@ -163,4 +164,5 @@ def _entry(kept: dict[str, object]) -> Entry:
 def event_of(kept: dict[str, object]) -> UnitEvent:
     """An event from what JSON made of it."""
     states = {key: UnitState(str(kept[key])) for key in ("before", "after")}
-    return UnitEvent(**kept | states)  # type: ignore[arg-type]  # JSON
+    pool = {"pool": Pool(str(kept.get("pool", "")))}
+    return UnitEvent(**kept | states | pool)  # type: ignore[arg-type]  # JSON

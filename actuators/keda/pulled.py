@@ -19,6 +19,7 @@ from actuators.book_file import replace_text
 from actuators.dry_run import DryRunActuator, PaperUnit
 from forecaster.domain.errors import ActuatorUnavailableError
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.pools import Pool
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet, UnitEvent, UnitView
 
@@ -146,7 +147,7 @@ def _unit(kept: dict[str, object]) -> PaperUnit:
     view = dict(kept["view"])  # type: ignore[call-overload]  # JSON
     due_s = kept["due_s"]
     return PaperUnit(
-        UnitView(**view | {"state": UnitState(view["state"])}),
+        UnitView(**view | {"state": UnitState(view["state"]), "pool": Pool(view.get("pool", ""))}),
         int(str(kept["order"])),
         math.inf if due_s is None else float(str(due_s)),  # JSON has no infinity
     )

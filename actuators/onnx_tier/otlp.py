@@ -43,6 +43,12 @@ NAMES = {
     "tidegate_tier_requests_waiting": ("tidegate.tier.requests.waiting", "{request}"),
     "tidegate_tier_requests_held": ("tidegate.tier.requests.held", "{request}"),
     "tidegate_tier_lead_time_seconds": ("tidegate.tier.lead_time", "s"),
+    "tidegate_unit_busy_seconds": ("tidegate.unit.busy", "s"),
+    "tidegate_unit_profiled_seconds": ("tidegate.unit.profiled", "s"),
+    "tidegate_tier_handovers": ("tidegate.tier.handovers", "{handover}"),
+    "tidegate_tier_handover_bytes": ("tidegate.tier.handover.size", "By"),
+    "tidegate_tier_handovers_taken": ("tidegate.tier.handovers.taken", "{handover}"),
+    "tidegate_tier_handover_wait_seconds": ("tidegate.tier.handover.wait", "s"),
 }
 """Prometheus' names to OpenTelemetry's, and their units."""
 

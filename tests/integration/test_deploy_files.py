@@ -30,7 +30,7 @@ def asked(text: str) -> set[str]:
 
 
 def test_every_metric_that_is_asked_for_is_there() -> None:
-    body, _ = render({"services": [SERVICE]}, TOLD)
+    body, _ = render({"services": [SERVICE], "away": ""}, TOLD)
     there = {
         sample.name
         for family in text_string_to_metric_families(body.decode())
