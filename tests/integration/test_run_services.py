@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,35 @@ def test_a_daemon_may_die_the_tier_serves_on(home: Path) -> None:
     for each in (first, second, tier):
         assert "Traceback" not in each.said
     nothing_left(home)
+
+
+def test_a_service_of_two_pools_is_served_at_its_floor(
+    home: Path, open_folder: Callable[[], Path]
+) -> None:
+    place = open_folder()
+    shutil.copytree(home / "profiles", place / "profiles")  # of the same model: measured once
+    pair = SETTINGS.replace('"tiny-llama"', '"tiny-llama-pd"').replace(
+        "1.0 }", "1.0, tpot_p99_s = 0.1 }"
+    )
+    (place / "tidegate.toml").write_text(pair)
+    with start(place, "run") as running:
+        found = running.document()
+
+        def ask(path: str) -> Any:
+            return httpx.get(f"{found['url']}/v1/services/chat{path}", timeout=20.0).json()
+
+        def pools() -> list[tuple[str, str]]:
+            return sorted((unit["pool"], unit["state"]) for unit in ask("/units")["units"])
+
+        until(lambda: pools() == [("decode", "ready"), ("prefill", "ready")], "one of each")
+        assert len(complete(found["tier_url"])) == 6
+        until(lambda: chat(found["url"])["served"]["requests"] == 1, "the request in the figures")
+        first = ask("/decisions")["decisions"][-1]
+        assert first["pools"] == {"prefill": 1, "decode": 1}
+        until(
+            lambda: list(ask("/ledger")["units"]) == ["tiny-llama"], "each pool's type on the bill"
+        )
+    nothing_left(place)
 
 
 def test_a_daemon_without_a_tier_says_what_to_start(open_folder: Callable[[], Path]) -> None:
