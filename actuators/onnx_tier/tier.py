@@ -10,7 +10,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,8 @@ async def run_tier(spec: TierSpec) -> None:
     with socket_folder(spec.home) as folder:
         # First: a tier that runs here already keeps its caches.
         control = bind_control(folder / "control.sock")
-        with cache_folder(spec.home) as caches:
+        paired = len(spec.lanes) > len(spec.services)
+        with cache_folder(spec.home) if paired else nullcontext(Path()) as caches:
             await _serve(spec, signatures, texts, (public, control, url), (folder, caches))
 
 
