@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from actuators.fence import Fence
 from actuators.order_book import OrderBook, check_units, of_service
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.errors import (
     ActuatorUnavailableError,
     CapacityDeniedError,
@@ -59,6 +60,10 @@ class DryRunActuator:
         Fail every verb with `ActuatorUnavailableError`.
     fail_next : str
         When set, the next unit that is ordered fails with this reason instead of becoming ready.
+    backlog : dict of str to tuple of Backlog
+        Batch work that waits, by service; it stays as it is until somebody says otherwise.
+    let_in_units : dict of str to float
+        How much of it was let in last, busy units.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class DryRunActuator:
         self.deny = False
         self.unavailable = False
         self.fail_next = ""
+        self.backlog: dict[str, tuple[Backlog, ...]] = {}
+        self.let_in_units: dict[str, float] = {}
 
     @property
     def tier(self) -> str:
@@ -104,7 +111,12 @@ class DryRunActuator:
             for each in self._of[service].values()
             if (each.view.state in LIVE_STATES or each.view.since_s >= now_s - _FAILED_SHOWN_S)
         )
-        return Fleet(service, now_s, units)
+        return Fleet(service, now_s, units, self.backlog.get(service, ()))
+
+    def let_in(self, service: str, busy_units: float) -> None:
+        """Note how much batch work there is room for."""
+        self._reach(service)
+        self.let_in_units[service] = busy_units
 
     def lead(self, fence: int) -> None:
         """Refuse the orders of earlier leaders from now on."""

@@ -10,15 +10,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
 import orjson
 
 from actuators.onnx_tier.batch_folder import OPEN, Batch, BatchFile, BatchFolder
 from actuators.onnx_tier.batch_order import BatchLine
-from actuators.onnx_tier.jobs import expected_work_s
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.spec import TierService
 from forecaster.domain.deferred import Backlog
 from forecaster.domain.ports import Clock
+from forecaster.domain.profile import GenerativeProfile
 
 log = logging.getLogger("onnx_tier")
 
@@ -257,13 +258,15 @@ class BatchRunner:
         """Busy seconds of one request: as those before it, else as it looks."""
         profile = self._services[work.batch.service].unit_type.profile
         prompt, made, count = work.tokens
+        assert isinstance(profile, GenerativeProfile)
         if count:
-            return expected_work_s(profile, round(prompt / count), round(made / count))
-        if not work.waiting:
+            lengths = np.array([prompt, made]) / count
+        elif work.waiting:
+            first = work.waiting[0]
+            lengths = np.array([first.size / LETTERS_A_TOKEN, first.max_tokens or TOKENS_UNSAID])
+        else:
             return 0.0
-        first = work.waiting[0]
-        prompt = math.ceil(first.size / LETTERS_A_TOKEN)
-        return expected_work_s(profile, prompt, first.max_tokens or TOKENS_UNSAID)
+        return float(profile.work_s(lengths[:1], lengths[1:])[0])
 
     def forget_old(self) -> None:
         """Remove batches that have been over for `KEPT_S`."""

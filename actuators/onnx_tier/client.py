@@ -78,7 +78,7 @@ class OnnxTierActuator:
             for each in data["units"]
         )
         backlog = tuple(Backlog(**each) for each in data["backlog"])
-        return Fleet(data["service"], data["observed_s"], units, backlog)
+        return Fleet(data["service"], data["observed_s"], units, backlog, data["batch_in_flight"])
 
     def let_in(self, service: str, busy_units: float) -> None:
         """Let batch work take so many busy units' worth of a service."""

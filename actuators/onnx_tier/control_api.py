@@ -90,7 +90,8 @@ class ControlApi:
     async def _observe(self, request: Request) -> Any:
         service = request.query_params["service"]
         fleet = self._supervisor.observe(service)
-        return replace(fleet, backlog=self._batches.backlog(service))
+        held = self._supervisor.router.batch_held(service)
+        return replace(fleet, backlog=self._batches.backlog(service), batch_in_flight=held)
 
     async def _let_in(self, request: Request) -> Any:
         asked = await _order(request)

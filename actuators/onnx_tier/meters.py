@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from actuators.onnx_tier.batch_runner import BatchRunner
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.statuses import CLIENT_CLOSED
 from actuators.onnx_tier.supervisor import Supervisor
@@ -53,15 +54,15 @@ class Meters:
 
     Parameters
     ----------
-    door, supervisor : FrontDoor, Supervisor
+    door, supervisor, batches
         The tier.
     """
 
-    def __init__(self, door: FrontDoor, supervisor: Supervisor) -> None:
+    def __init__(self, door: FrontDoor, supervisor: Supervisor, batches: BatchRunner) -> None:
         self._door = door
         self._seen = 0
         self._registry = CollectorRegistry()
-        self._registry.register(_Now(door, supervisor))
+        self._registry.register(_Now(door, supervisor, batches))
         of_model = ("gen_ai_request_model", "gen_ai_operation_name")
         self._duration = self._histogram(
             "gen_ai_server_request_duration_seconds",
@@ -137,9 +138,10 @@ def _error_type(status: int) -> str:
 class _Now(Collector):
     """What is at this moment: units, queues, requests in flight."""
 
-    def __init__(self, door: FrontDoor, supervisor: Supervisor) -> None:
+    def __init__(self, door: FrontDoor, supervisor: Supervisor, batches: BatchRunner) -> None:
         self._door = door
         self._supervisor = supervisor
+        self._batches = batches
 
     def collect(self) -> Iterator[Metric]:
         units = GaugeMetricFamily(
@@ -163,8 +165,14 @@ class _Now(Collector):
             labels=["service"],
         )
         yield from self._handovers()
+        batch = GaugeMetricFamily(
+            "tidegate_tier_batch_requests_left",
+            "Requests of open batches without a result",
+            labels=["service"],
+        )
         pace = self._supervisor.pace
         for service in self._supervisor.lanes:
+            batch.add_metric([service], self._batches.waiting(service))
             busy.add_metric([service], pace.busy_s.get(service, 0.0))
             profiled.add_metric([service], pace.profiled_s.get(service, 0.0))
             fleet = self._supervisor.observe(service)
@@ -176,7 +184,7 @@ class _Now(Collector):
             if leads:
                 latest = max(leads, key=lambda each: each.ordered_s)
                 lead.add_metric([service], latest.lead_time_s)
-        yield from (units, waiting, held, lead, busy, profiled)
+        yield from (units, waiting, held, lead, batch, busy, profiled)
 
     def _handovers(self) -> Iterator[Metric]:
         """Caches that prefill units handed over to decode units."""

@@ -14,15 +14,15 @@ wait there, no more prompts are read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
-from math import ceil, inf
 from pathlib import Path
 
 from actuators.onnx_tier.handovers import Handovers
 from actuators.onnx_tier.jobs import Answer, Handed, Job, RefusedError, Tokens, expected_work_s
 from actuators.onnx_tier.links import FrameLink
+from actuators.onnx_tier.routed import RoutedUnit, batch_jobs, batch_slots, least_loaded
 from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.waiting_line import WaitingLine
 from actuators.onnx_tier.wire import Header
@@ -32,23 +32,7 @@ from forecaster.domain.profile import GenerativeProfile
 ATTEMPTS_MAX = 3
 """Units that one request may outlive: after that it may be what kills them."""
 
-BATCH_SLOTS_SHARE = 0.75
-"""Share of a unit's slots that batch work may hold: a person finds the rest free."""
-
 _CLASSIC_BATCHES_AHEAD = 2
-
-
-@dataclass(slots=True, eq=False)
-class RoutedUnit:
-    """A unit as the router sees it."""
-
-    unit_id: str
-    link: FrameLink
-    slots: int
-    open: bool = True
-    room_tokens: float = inf
-    jobs: dict[int, Job] = field(default_factory=dict)
-    work_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -200,16 +184,13 @@ class Router:
         """Requests of a service that wait for a unit."""
         return len(self._lanes[service].waiting)
 
+    def batch_held(self, service: str) -> int:
+        """Requests of the batch class that units hold."""
+        return sum(batch_jobs(each) for each in self._entrance(service).units.values())
+
     def batch_slots(self, service: str) -> int:
-        """Requests of the batch class that the ready units of a service may hold beside what they hold now."""
-        units = (each for each in self._entrance(service).units.values() if each.open)
-        return sum(
-            max(
-                0,
-                ceil(each.slots * BATCH_SLOTS_SHARE) - sum(not j.batch for j in each.jobs.values()),
-            )
-            for each in units
-        )
+        """Requests of the batch class that its ready units may hold beside the interactive ones."""
+        return sum(map(batch_slots, self._entrance(service).units.values()))
 
     def backlog_s(self, service: str) -> float:
         """Seconds in which the units of a service do the work that waits and that they hold."""
@@ -340,16 +321,3 @@ class Router:
         name = lane.service.service
         public = of_pool(name)[0] if lane.service.pool else name
         return RefusedError(503, f"{public}: {why}", "overloaded", self._retry_after_s(name))
-
-
-def least_loaded(
-    units: Iterable[RoutedUnit], batch: bool = False, tokens: int = 0
-) -> RoutedUnit | None:
-    """Return the unit with the least expected work among those with a slot and room free for it."""
-    share = BATCH_SLOTS_SHARE if batch else 1.0
-    free = (
-        each
-        for each in units
-        if each.open and len(each.jobs) < ceil(each.slots * share) and each.room_tokens >= tokens
-    )
-    return min(free, key=lambda each: (each.work_s, len(each.jobs)), default=None)

@@ -122,7 +122,7 @@ async def _serve(
     batches = Batches(spec.home / "batches", door, supervisor.router, clock, completions)
     public_routes = [*InferenceApi(inference).routes(), *completions, *batches.routes()]
     public_routes.append(Route("/healthz", _healthz(door)))
-    meters = Meters(door, supervisor)
+    meters = Meters(door, supervisor, batches.runner)
     public_routes.append(Route("/metrics", meters.answer))
     push = _otlp_push(spec, meters, tier)
     _watch_for_the_end(end, spec.exit_with_parent)

@@ -127,7 +127,8 @@ class Carrying:
             high = GRID_HIGH * max(curve.capacity_rps(units), 2 * low)
             bindings = tuple(curve.binding(n) for n in range(1, units + 1))
             grid = tabulate(curve, low, high, units)
-            capacity = Capacity(grid, bindings, self.work_s, self.split)
+            carried_erl = self.work_s * np.concatenate([[0.0], curve.capacities(units)])
+            capacity = Capacity(grid, bindings, self.work_s, self.split, carried_erl)
             self._made = made = (table, self._factor, units, capacity)
         return made[3]
 

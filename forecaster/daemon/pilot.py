@@ -17,6 +17,7 @@ from forecaster.daemon.pilot_state import Draft, PilotState
 from forecaster.daemon.planner import PRESENT_STATES, Planner
 from forecaster.daemon.pooled import carry_out
 from forecaster.daemon.spool import Spool
+from forecaster.daemon.trough import let_in
 from forecaster.domain.errors import (
     ActuatorUnavailableError,
     FencedError,
@@ -271,6 +272,11 @@ class Pilot:
         if changed:
             self.state.recent.append(decision)
         return decision
+
+    def let_in(self) -> None:
+        """Say how much batch work there is room for."""
+        fleet, now_s = self.state.fleet, self.clock.now_s()
+        let_in(self.actuator, fleet, self.planner.spare_erl(fleet, self.state.forecast, now_s))
 
     def hear_pin(self, said: str) -> None:
         """Take note of the last word about the pin; a new one is planned with at once."""

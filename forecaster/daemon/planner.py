@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -16,19 +15,31 @@ from forecaster.daemon.carrying import Carrying, Tables, price_s
 from forecaster.daemon.feed import DAY_S, DemandFeed
 from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of
 from forecaster.daemon.live import ErrorBudget
+from forecaster.daemon.present import PRESENT_STATES, in_place, paid_s
+from forecaster.daemon.trough import batch_work_s
+from forecaster.daemon.watching import Arrivals, Evidence, Stretch
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import PendingError
 from forecaster.domain.forecast import QuantileForecast
-from forecaster.domain.lifecycle import WARMING_STATES, UnitState
+from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.plan import TideTable
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Pin, Service
 from forecaster.domain.units import Fleet, RequestRecord
+from forecaster.planning.deferred import spare_erl
 from forecaster.planning.guard import WINDOW_S, breached
 from forecaster.planning.leads import lead_p90_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.risk import expected_outside_rps
-from forecaster.planning.tide import Capacity, Outlook, Present, foresee, settle, tide_table
+from forecaster.planning.tide import (
+    BUSY_LEVEL,
+    Capacity,
+    Outlook,
+    Present,
+    foresee,
+    settle,
+    tide_table,
+)
 from forecaster.store import Store
 
 HIGH_LEVEL = 0.99
@@ -38,28 +49,6 @@ SOON_S = 2 * 3600.0
 """For how long a plan that cannot be made anew says what is expected outside."""
 DRAIN_S = 60.0
 """A drain is thought to take no longer, until it was seen."""
-LEARN_REQUESTS = 200
-"""Requests of one piece of evidence: its load is their mean, not the noise of a tick."""
-PRESENT_STATES = WARMING_STATES | {UnitState.READY}
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Arrivals of one tick: answered requests, and by how much those in flight grew."""
-
-    seconds: float
-    arrivals: int
-
-
-@dataclass(slots=True)
-class Stretch:
-    """Ticks that are one piece of evidence: as many units were ready all the time."""
-
-    ready: int
-    seconds: float = 0.0
-    arrivals: int = 0
-    outside: int = 0
-    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +116,8 @@ class Planner:
         self.drains: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
-        self._watches: deque[Watch] = deque()
-        self._stretch: Stretch | None = None
+        self._arrivals, self._evidence = Arrivals(), Evidence()
         self._outlook: tuple[float, float, FloatArray] | None = None
-        self._in_flight: int | None = None
         self._fed = False
         self._price: Price | None = None
         self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
@@ -151,8 +138,7 @@ class Planner:
         self.carrying.belief = belief
         self.carrying.go_on(learnt.get("asked"))
         self._price = price_of(learnt.get("price"))
-        self._watches.clear()
-        self._stretch = self._in_flight = None
+        self._arrivals, self._evidence = Arrivals(), Evidence()
 
     def lead_s(self) -> float:
         """From an order to an answering unit, the measured p90, clock seconds."""
@@ -228,7 +214,7 @@ class Planner:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
             paid = paid_s(fleet, policy.min_billing_s, now_s)
-            present = Present(self.whole(fleet, *PRESENT_STATES), paid)
+            present = Present(self.whole(fleet, *PRESENT_STATES), paid, fleet.backlog)
         outlook = foresee(forecast, capacity, policy, present, feed.data_until_s)
         return Made(settle(outlook, policy), outlook, policy)
 
@@ -259,30 +245,46 @@ class Planner:
             Since the last tick.
         """
         ready = self.whole(fleet, UnitState.READY)
+        batch_s = batch_work_s(records, self.unit.profile)
+        records = [each for each in records if not each.batch]
         outside, counted = self.budget.add(records, now_s, self._foreseen(ready, now_s, seconds))
-        in_flight = sum(unit.in_flight for unit in fleet.units)
-        grew = 0 if self._in_flight is None else in_flight - self._in_flight
-        self._in_flight = in_flight
+        in_flight = sum(unit.in_flight for unit in fleet.units) - fleet.batch_in_flight
         self._fed = self._fed or bool(records)
-        arrivals = max(len(records) + grew, 0)
-        if seconds > 0:
-            self._watches.append(Watch(seconds, arrivals))
-        self._learn(Stretch(ready, seconds, arrivals, outside, counted))
-        while len(self._watches) > 1 and self._watched_s() - self._watches[0].seconds >= WINDOW_S:
-            self._watches.popleft()
+        arrivals = self._arrivals.add(seconds, len(records), in_flight)
+        seen = self._evidence.add(Stretch(ready, seconds, arrivals, outside, counted, batch_s))
+        if seen is not None:
+            load_erl = self._load_erl(seen.arrivals, seen.seconds) + seen.batch_s / seen.seconds
+            self.carrying.learn(ready, load_erl, seen.counted, seen.outside, seen.seconds)
 
     def breach_erl(self, forecast: QuantileForecast | None, now_s: float) -> float | None:
         """Load of the last minute where the band does not allow for it, erlangs; else None."""
-        window_s = self._watched_s()
+        window_s, count = self._arrivals.seconds, self._arrivals.count
         if forecast is None or window_s < min(WINDOW_S, self.settings.planner.tick_s):
             return None
-        count = sum(each.arrivals for each in self._watches)
         at = int((now_s - forecast.start_s) // forecast.slot_s)
         high = forecast.at_level(HIGH_LEVEL)[min(max(at, 0), len(forecast.arrival_rate_rps) - 1)]
         sample = self.service.log_sample
         if not breached(count, window_s, float(high) * sample, self.feed.dispersion):
             return None
         return self._load_erl(count, window_s)
+
+    def spare_erl(
+        self, fleet: Fleet | None, forecast: QuantileForecast | None, now_s: float
+    ) -> float | None:
+        """Busy units' worth of batch work that fits now beside what is forecast and what came; None: unknown."""
+        curve = self.carrying.believed()
+        if fleet is None or forecast is None or curve is None:
+            return None
+        ready = min(self.whole(fleet, UnitState.READY), curve.max_units)
+        seconds = self._arrivals.seconds
+        seen_erl = self._load_erl(self._arrivals.count, seconds) if seconds > 0 else 0.0
+        at = min(
+            max(int((now_s - forecast.start_s) // forecast.slot_s), 0),
+            len(forecast.arrival_rate_rps) - 1,
+        )
+        load_erl = max(float(forecast.load_at_level(BUSY_LEVEL)[at]), seen_erl)
+        carried_erl = np.array([curve.capacity_rps(ready) * self.carrying.work_s])
+        return float(spare_erl(carried_erl, np.array([load_erl]))[0])
 
     def _foreseen(self, ready: int, now_s: float, seconds: float) -> float:
         """Requests of the log that the plan in force expects outside with these units meanwhile."""
@@ -292,26 +294,8 @@ class Planner:
         row = outside_rps[min(max(int((now_s - start_s) // slot_s), 0), len(outside_rps) - 1)]
         return float(row[min(ready, row.size - 1)]) * seconds * self.service.log_sample
 
-    def _learn(self, tick: Stretch) -> None:
-        """Hold the table to what its units showed, a few hundred requests at a time."""
-        sofar = self._stretch
-        if sofar is None or sofar.ready != tick.ready:
-            self._stretch = Stretch(tick.ready)  # what ends now was served by another fleet
-            return
-        sofar.seconds += tick.seconds
-        sofar.arrivals += tick.arrivals
-        sofar.outside += tick.outside
-        sofar.counted += tick.counted
-        if sofar.counted >= LEARN_REQUESTS and sofar.seconds > 0:
-            load_erl = self._load_erl(sofar.arrivals, sofar.seconds)
-            self.carrying.learn(sofar.ready, load_erl, sofar.counted, sofar.outside, sofar.seconds)
-            self._stretch = Stretch(tick.ready)
-
     def _load_erl(self, arrivals: int, seconds: float) -> float:
         return arrivals / self.service.log_sample / seconds * self.feed.unit_work_s
-
-    def _watched_s(self) -> float:
-        return sum(each.seconds for each in self._watches)
 
     def _rehearsed(self) -> tuple[FloatArray, FloatArray]:
         """Verified forecasts of the days before at today's lead; made again with each champion."""
@@ -341,17 +325,3 @@ class Planner:
         floors = [each.min_units or 0 for each in self.service.windows]
         pinned = self.pin.units if self.pin else 0
         return max(self.service.limits.min_units, pinned, *floors, self.carrying.split.least_units)
-
-
-def in_place(table: TideTable) -> Present:
-    """The fleet that the first slots need: a plan that starts from it is not about its start."""
-    soon = table.slots[: math.ceil(table.lead_time_s / table.slot_s) + 1]
-    return Present(max(max(slot.need_units, slot.hold_units) for slot in soon))
-
-
-def paid_s(fleet: Fleet, min_billing_s: float, now_s: float) -> tuple[float, ...]:
-    """Seconds for which each unit of the fleet is paid anyway."""
-    if min_billing_s <= 0:
-        return ()
-    alive = [unit for unit in fleet.units if unit.state in PRESENT_STATES]
-    return tuple(max(unit.ordered_s + min_billing_s - now_s, 0.0) for unit in alive)

@@ -211,6 +211,7 @@ class Daemon:
                     self._watch(group)
                     for pilot in group.pilots:
                         self.failures.guard("tick", pilot, pilot.tick)
+                        self.failures.guard("tick", pilot, pilot.let_in)
                         self.failures.remind(pilot)
                     self.sharing.write_down(group, self.store, self.clock.now_s())
             self.ticks += 1
@@ -227,9 +228,9 @@ class Daemon:
         """Copy what the tier logged; each pilot is handed its own."""
         began_s = self.clock.now_s()
         records, events = self.observer.observe()
-        if records:
-            self.on_requests(records)
-            self.alarms.on_requests(records)
+        if tide := [each for each in records if not each.batch]:
+            self.on_requests(tide)
+            self.alarms.on_requests(tide)
         for pilot, own, lives in handed_out(self.pilots, records, events):
             pilot.records += own
             pilot.learn_leads(lives)

@@ -58,8 +58,7 @@ def request_work_s(prompt: IntArray, output: IntArray, profile: Profile) -> Floa
     p, n = prompt.astype(np.float64), output.astype(np.float64)
     match profile:
         case GenerativeProfile():
-            cached_s = profile.kappa_s * n * (p + n / 2)
-            return np.asarray(profile.delta_s + profile.gamma_s * p + profile.beta_s * n + cached_s)
+            return profile.work_s(p, n)
         case ClassicProfile():
             return np.full(p.size, offered_work_s(TokenMix(0, 0, 0, 0, 0), profile))
 

@@ -42,9 +42,15 @@ class QuantileForecast:
 
     def at_level(self, level: float) -> FloatArray:
         """Arrival rate at `level`, linear between the stored levels, float64[H], requests/s."""
+        return self._at(self.arrival_rate_rps, level)
+
+    def load_at_level(self, level: float) -> FloatArray:
+        """Offered load at `level`, float64[H], busy units."""
+        return self._at(self.offered_load_erl, level)
+
+    def _at(self, table: FloatArray, level: float) -> FloatArray:
         levels = np.asarray(self.levels)
         right = int(np.clip(np.searchsorted(levels, level), 1, levels.size - 1))
         left = right - 1
         share = np.clip((level - levels[left]) / (levels[right] - levels[left]), 0.0, 1.0)
-        rates = self.arrival_rate_rps
-        return np.asarray(rates[:, left] + share * (rates[:, right] - rates[:, left]))
+        return np.asarray(table[:, left] + share * (table[:, right] - table[:, left]))

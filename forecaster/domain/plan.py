@@ -27,6 +27,8 @@ class Reason(StrEnum):
     """Fewer than the load would like: the time in which they help is too short to pay a start."""
     QUOTA = "quota"
     """The GPUs that several services share are with others, who go first."""
+    BATCH_WORK = "batch_work"
+    """Batch work is due: the units that the load needs would not do it by its deadline."""
     LEAD = "lead"
     """What is ordered now is not ready yet."""
     WINDOW = "window"

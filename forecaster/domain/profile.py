@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from forecaster.domain.demand import FloatArray
 from forecaster.domain.pools import Pool
 
 
@@ -38,6 +41,11 @@ class GenerativeProfile:
     max_batch: int = 32
     chunk_tokens: int = 512
     kv_tokens: int = 1 << 20
+
+    def work_s(self, prompt: FloatArray, output: FloatArray) -> FloatArray:
+        """Seconds of a well-filled unit that requests of these tokens take (design, section 4)."""
+        cached_s = self.kappa_s * output * (prompt + output / 2)
+        return np.asarray(self.delta_s + self.gamma_s * prompt + self.beta_s * output + cached_s)
 
 
 @dataclass(frozen=True, slots=True)

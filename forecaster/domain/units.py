@@ -58,12 +58,15 @@ class Fleet:
     ----------
     backlog : tuple of Backlog
         Batch work that waits for them, where the tier keeps it.
+    batch_in_flight : int
+        Requests of the batch class among those that they hold.
     """
 
     service: str
     observed_s: float
     units: tuple[UnitView, ...] = ()
     backlog: tuple[Backlog, ...] = ()
+    batch_in_flight: int = 0
 
     def count(self, *states: UnitState) -> int:
         """Number of units in any of `states`."""

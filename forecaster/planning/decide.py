@@ -138,6 +138,7 @@ def _why(slot: SlotPlan, policy: Policy) -> str:
         Reason.COMING_LOAD: f"{slot.hold_units} are kept through a lull, the load needs them again soon",
         Reason.BRIEF: f"{load} would like {slot.need_units} for too short a time to pay their start",
         Reason.QUOTA: f"{slot.hold_units} of {slot.wanted_units} are granted under the quota {policy.quota!r}, {load} need {slot.need_units}",
+        Reason.BATCH_WORK: f"{slot.hold_units} do the batch work that is due, {load} need {slot.need_units}",
         Reason.LEAD: f"{load} need {slot.need_units}, ordered now they are ready too late",
         Reason.WINDOW: f"a schedule window holds {slot.hold_units}, {load} need {slot.need_units}",
         Reason.PIN: f"pinned at {slot.hold_units}{_said(policy)}, {load} need {slot.need_units}",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.demand import SLOT_S, FloatArray, IntArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable
 from forecaster.domain.pools import ONE_POOL, Split
 from forecaster.planning.bounds import Bounds, bounds
 from forecaster.planning.course import by_minute, course, lead_slots, worth
+from forecaster.planning.deferred import FILL, extra_units, spare_erl
 from forecaster.planning.policy import Policy
 from forecaster.planning.risk import Grid, expected_outside_rps, mean_rps
 from forecaster.planning.share import Share
 
 HIGH_LEVEL = 0.95
 """Quantile of the rate that is shown beside the mean."""
+BUSY_LEVEL = 0.9
+"""Quantile of the load beside which batch work is thought to find room."""
 HEAVIEST = 48
 """Slots of the week, by mean over its quantiles, among which the peak is looked for."""
 
@@ -38,12 +42,19 @@ class Capacity:
         this is the grid's rate.
     split : Split
         How units fall into pools.
+    carried_erl : float64[N + 1]
+        Load that 0..N units carry inside the SLO, busy units; empty where batch work is no matter.
     """
 
     grid: Grid
     bindings: tuple[Binding, ...]
     work_s: float
     split: Split = ONE_POOL
+    carried_erl: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def carried(self, units: IntArray) -> FloatArray:
+        """Load that so many units carry inside the SLO, busy units."""
+        return np.asarray(self.carried_erl[np.minimum(units, self.carried_erl.size - 1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,13 @@ class Present:
         Ready or warming.
     paid_s : tuple of float
         For each of them, the seconds for which it is paid anyway (minimum billing time).
+    backlog : tuple of Backlog
+        Batch work that waits.
     """
 
     units: int
     paid_s: tuple[float, ...] = ()
+    backlog: tuple[Backlog, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,7 @@ def foresee(
     outside, mean = expected_outside_rps(rates[cut], forecast.levels, capacity.grid)
     outside, mean = by_minute(outside, per_slot)[part], by_minute(mean, per_slot)[part]
     start_s = float(first + skipped * SLOT_S)
-    return Outlook(
+    outlook = Outlook(
         forecast=forecast,
         start_s=start_s,
         outside_rps=outside,
@@ -172,6 +186,32 @@ def foresee(
         data_until_s=forecast.start_s if data_until_s is None else data_until_s,
         split=capacity.split,
     )
+    if not present.backlog or not capacity.carried_erl.size:
+        return outlook
+    high_erl = policy.load_factor * forecast.load_at_level(BUSY_LEVEL)[cut]
+    return _due_work(outlook, policy, capacity, by_minute(high_erl, per_slot)[part])
+
+
+def _due_work(
+    outlook: Outlook, policy: Policy, capacity: Capacity, high_erl: FloatArray
+) -> Outlook:
+    """Raise the floors where batch work would miss its deadline."""
+    within, present = outlook.within, outlook.present
+    _, held = course(outlook.outside_rps, policy, present.units, outlook.peak, within)
+    spare = spare_erl(capacity.carried(held), high_erl)
+    one_more = held.max(keepdims=True) + 1
+    unit_erl = FILL * float((capacity.carried(one_more) / one_more)[0])
+    room = np.maximum(within.most - held, 0)
+    extra = extra_units(present.backlog, spare, outlook.start_s, unit_erl, room)
+    step = policy.limits.step_units
+    least = np.minimum(-(-(held + extra) // step) * step, within.most)
+    due = (extra > 0) & (least > within.least)
+    reasons = tuple(
+        Reason.BATCH_WORK if more else whose
+        for more, whose in zip(due.tolist(), within.reason, strict=True)
+    )
+    raised = Bounds(np.where(due, least, within.least), within.most, reasons)
+    return replace(outlook, within=raised)
 
 
 def settle(outlook: Outlook, policy: Policy, share: Share | None = None) -> TideTable:

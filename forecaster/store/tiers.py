@@ -58,17 +58,21 @@ def tier_cursor(connection: Connection, tier: str) -> tuple[int, int]:
 def append_tier_requests(
     connection: Connection, ids: Mapping[str, int], tier: str, records: Sequence[RequestRecord]
 ) -> int:
-    """Store the records numbered above the tier's cursor and bin them; return how many."""
+    """Store the records numbered above the tier's cursor and bin them; return how many.
+
+    Batch work is no part of the tide: the cursor passes it, its results are in the batch's own files.
+    """
     cursor_seq = _locked_cursor(connection, tier)[0]
     new = _above(records, cursor_seq)
     if not new:
         return 0
-    add_days(connection, np.array([record.arrival_s for record in new]))
-    with connection.cursor() as cursor, cursor.copy(REQUEST_SQL["copy_tier"]) as copy:
-        copy.set_types(_REQUEST_TYPES)
-        for record in new:
-            copy.write_row(_request_row(ids[record.service], record))
-    add_demand(connection, ids, _batches(new))
+    if tide := [record for record in new if not record.batch]:
+        add_days(connection, np.array([record.arrival_s for record in tide]))
+        with connection.cursor() as cursor, cursor.copy(REQUEST_SQL["copy_tier"]) as copy:
+            copy.set_types(_REQUEST_TYPES)
+            for record in tide:
+                copy.write_row(_request_row(ids[record.service], record))
+        add_demand(connection, ids, _batches(tide))
     connection.execute(REQUEST_SQL["tier_requests_read"], {"tier": tier, "seq": new[-1].seq})
     return len(new)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
 from forecaster.daemon.floor import floor_table
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.plan import Reason, TideTable
+from forecaster.domain.units import RequestRecord
 from forecaster.planning.journal import (
     decision_to_dict,
     policy_from_dict,
@@ -77,3 +80,40 @@ def test_a_day(learned_store: Store, tmp_path: Path) -> None:
     assert day.pilot.planner.carrying.belief.factor == pytest.approx(1.0, abs=0.06)
     paid = day.board.paid(CHAT)
     assert 0.2 < paid["saved_share"] < 0.9
+
+
+def test_batch_work_waits_for_the_trough_and_is_no_part_of_the_tide(
+    learned_store: Store, tmp_path: Path
+) -> None:
+    late = world(learned_store, tmp_path, at_h=20.0, min_units=1, max_units=8)
+    list(late.steps(6))
+    quiet = late.pilot.state.table
+    assert quiet is not None
+    due_s = START_S + 28 * 3600
+    late.tier.backlog[CHAT] = (Backlog(due_s, 4 * 3600.0),)
+    now_s = late.clock.now
+    late.tier.push_request(
+        RequestRecord("", 0, CHAT, now_s, 500_000, 5000, 0.1, 0.01, 9.0, "u", 200, batch=True)
+    )
+    seen: dict[float, tuple[int, float]] = {}
+    for fleet in late.steps(8 * 12):
+        seen[round(late.hour, 3)] = fleet.ready, late.tier.let_in_units[CHAT]
+    table = late.pilot.state.table
+    assert table is not None
+    reasons = {
+        slot.reason
+        for row in learned_store.decisions(CHAT, 10_000)
+        if row.inputs["kind"] == "plan"
+        for slot in table_from_dict(row.output).slots
+        if slot.start_s < due_s
+    }
+    assert Reason.BATCH_WORK in reasons, "four busy hours do not fit into the night's spare"
+    assert (
+        max(ready for hour, (ready, _) in seen.items() if 25 < hour < 28)
+        > quiet.at(START_S + 26 * 3600).hold_units
+    )
+    assert all(0 <= units < 8 for _, units in seen.values())
+    assert seen[27.0][1] > 0, "the night has room"
+    assert 9.0 not in learned_store.served(CHAT, now_s - 1, now_s + 1).latency_s
+    prompts = learned_store.demand(CHAT, now_s - 3600, now_s + 3600).prompt_tokens
+    assert float(np.nanmax(prompts)) < 500_000

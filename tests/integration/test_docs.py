@@ -110,7 +110,8 @@ def test_python_blocks_run(store: Store, tmp_path: Path) -> None:
     with serve_api(
         found.settings.model_copy(update={"api": ApiSettings(port=0)}), found.board
     ) as url:
-        for block in blocks("python"):
+        # those of the batches ask a tier: test_tier_batches.py runs them
+        for block in (each for each in blocks("python") if each.page != "docs/batches.md"):
             assert "http://127.0.0.1:8780" in block.text
             text = block.text.replace("http://127.0.0.1:8780", url)
             exec(compile(text, str(block), "exec"), {})

@@ -15,6 +15,7 @@ import pytest
 
 from actuators.onnx_tier.launch import start_tier
 from actuators.onnx_tier.spec import TierSpec
+from tests.integration.doc_blocks import blocks
 from tests.integration.tier_helpers import (
     CHAT,
     BareLlama,
@@ -109,6 +110,17 @@ def test_a_batch_waits_for_a_unit_and_is_answered_as_single_requests_are(
     logged = [each for each in tier.actuator.requests_after(0) if each.status == 200]
     assert len(logged) == 12
     assert all(each.batch for each in logged)
+
+
+def test_the_page_about_batches_holds(tier: RunningTier) -> None:
+    (block,) = blocks("python", page="docs/batches.md")
+    assert "http://127.0.0.1:8100" in block.text
+    said: dict[str, Any] = {}
+    exec(compile(block.text.replace("http://127.0.0.1:8100", tier.url), str(block), "exec"), said)
+    with said["client"] as client:
+        assert client.batches.retrieve(said["batch"].id).request_counts.total == 1000
+        client.batches.cancel(said["batch"].id)
+        over(client, said["batch"].id)
 
 
 def test_the_daemon_says_how_much_is_let_in(tier: RunningTier) -> None:

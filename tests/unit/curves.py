@@ -29,4 +29,5 @@ def sharp(per_unit_rps: float, units: int) -> Capacity:
     """Capacity of up to `units` such units; TTFT binds all but the first."""
     grid = tabulate(Sharp(per_unit_rps), 0.01 * per_unit_rps, 2 * units * per_unit_rps, units)
     bindings = (Binding.NONE, *[Binding.TTFT] * (units - 1))
-    return Capacity(grid, bindings, WORK_S)
+    carried_erl = WORK_S * per_unit_rps * np.arange(units + 1.0)
+    return Capacity(grid, bindings, WORK_S, carried_erl=carried_erl)

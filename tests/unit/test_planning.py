@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import UnitState
@@ -50,6 +51,13 @@ def plan(
     paid_s: tuple[float, ...] = (),
 ) -> TideTable:
     return tide_table(forecast(rates), TEN_EACH, policy, Present(present, paid_s))
+
+
+def with_work(
+    rates: list[float], waits: list[Backlog], policy: Policy = POLICY, present: int = 2
+) -> TideTable:
+    start = Present(present, backlog=tuple(waits))
+    return tide_table(forecast(rates), TEN_EACH, policy, start)
 
 
 def steady(units: int, minutes: int = 60) -> list[float]:
@@ -341,3 +349,30 @@ def test_what_others_need_is_given_back_though_capacity_was_denied() -> None:
     denied = replace(POLICY, denied=True, quota="gpus")
     decision = decide(table, Fleet("s", NOW, units), denied, NOW)
     assert (decision.verb, decision.units, decision.reason) == (Verb.DRAIN, 2, Reason.QUOTA)
+
+
+def test_batch_work_that_fits_beside_the_load_changes_nothing() -> None:
+    # two units carry 1 busy unit's worth, the load is 0.75 of it: 0.2 are free for two hours
+    waits = [Backlog(NOW + 7200, 0.1 * 7200)]
+    assert holds(with_work(steady(2, 180), waits)) == holds(plan(steady(2, 180), present=2))
+
+
+def test_batch_work_that_is_due_gets_units_before_its_deadline_and_no_longer() -> None:
+    waits = [Backlog(NOW + 7200, 0.5 * 7200)]
+    table = with_work(steady(2, 180), waits)
+    more = [i for i, slot in enumerate(table.slots) if slot.reason is Reason.BATCH_WORK]
+    assert more == list(range(more[0], 120)), "as late as possible, up to the deadline"
+    assert {table.slots[i].hold_units for i in more} == {3}
+    free = 0.7 * 0.2 * 7200 + 0.95 * 0.5 * 60 * len(more)
+    assert 0.5 * 7200 <= free < 0.5 * 7200 + 60, "enough, and not a minute more"
+    before = slice(0, more[0])
+    assert holds(table)[before] == holds(plan(steady(2, 180), present=2))[before]
+    assert holds(table)[-1] == 2
+
+
+def test_batch_work_stays_below_the_ceiling_and_keeps_to_the_step() -> None:
+    waits = [Backlog(NOW + 3600, 1e6)]
+    limited = replace(POLICY, limits=Limits(1, 5, 2))
+    table = with_work(steady(2), waits, limited)
+    assert max(holds(table)) <= 5
+    assert {slot.hold_units % 2 for slot in table.slots[:55]} == {0}

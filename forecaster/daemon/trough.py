@@ -1,0 +1,37 @@
+"""Batch work beside the tide: what it costs units, and how much of it is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from forecaster.demand import request_work_s
+from forecaster.domain.errors import ActuatorUnavailableError
+from forecaster.domain.ports import Actuator, TakesBatchWork
+from forecaster.domain.profile import Profile
+from forecaster.domain.units import Fleet, RequestRecord
+
+
+def batch_work_s(records: Sequence[RequestRecord], profile: Profile) -> float:
+    """Busy seconds of the batch requests among `records`."""
+    batch = [each for each in records if each.batch]
+    prompt = np.array([each.prompt_tokens for each in batch], np.int64)
+    output = np.array([each.output_tokens for each in batch], np.int64)
+    return float(request_work_s(prompt, output, profile).sum())
+
+
+def let_in(actuator: Actuator, fleet: Fleet | None, busy_units: float | None) -> None:
+    """Tell a tier where batch work waits how much of it there is room for.
+
+    Parameters
+    ----------
+    busy_units : float or None
+        What the ready units have to spare; None: nobody knows, the tier goes by what it sees.
+    """
+    if fleet is None or not fleet.backlog or busy_units is None:
+        return
+    if isinstance(actuator, TakesBatchWork):
+        with suppress(ActuatorUnavailableError):  # the tick says so; what was said last goes on
+            actuator.let_in(fleet.service, busy_units)
