@@ -13,6 +13,7 @@ from typing import Any
 import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 
+from actuators.onnx_tier.batches import Batches
 from actuators.onnx_tier.front_door import FrontDoor
 from actuators.onnx_tier.meters import Meters
 from actuators.onnx_tier.placement import StartPlan
@@ -177,7 +178,9 @@ def _daemon_metrics() -> list[tuple[object, ...]]:
 def _tier_metrics() -> list[tuple[object, ...]]:
     clock, spec = SystemClock(), TierSpec(Path("home"), ())
     tier = Supervisor(spec, "tier", clock, Path("units.sock"), StartPlan(frozenset()))
-    meters = Meters(FrontDoor("tier", clock, (), {}, {}, tier.router), tier)
+    door = FrontDoor("tier", clock, (), {}, {}, tier.router)
+    batches = Batches(Path("home"), door, tier.router, clock, ())
+    meters = Meters(door, tier, batches.runner)
     counted: list[Any] = [e for e in vars(meters).values() if isinstance(e, MetricWrapperBase)]
     labels = {each._name: tuple(each._labelnames) for each in counted}
     now: list[Any] = meters.collect()

@@ -114,9 +114,9 @@ def test_a_batch_waits_for_a_unit_and_is_answered_as_single_requests_are(
 
 def test_the_page_about_batches_holds(tier: RunningTier) -> None:
     (block,) = blocks("python", page="docs/batches.md")
-    assert "http://127.0.0.1:8100" in block.text
+    assert "http://127.0.0.1:8781" in block.text
     said: dict[str, Any] = {}
-    exec(compile(block.text.replace("http://127.0.0.1:8100", tier.url), str(block), "exec"), said)
+    exec(compile(block.text.replace("http://127.0.0.1:8781", tier.url), str(block), "exec"), said)
     with said["client"] as client:
         assert client.batches.retrieve(said["batch"].id).request_counts.total == 1000
         client.batches.cancel(said["batch"].id)
