@@ -14,8 +14,9 @@ from forecaster.daemon.carrying import Tables
 from forecaster.daemon.floor import floor_table
 from forecaster.daemon.gate import Gate
 from forecaster.daemon.pilot_state import Draft, PilotState
-from forecaster.daemon.planner import PRESENT_STATES, Planner
+from forecaster.daemon.planner import Planner
 from forecaster.daemon.pooled import carry_out
+from forecaster.daemon.present import PRESENT_STATES
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.trough import let_in
 from forecaster.domain.errors import (
