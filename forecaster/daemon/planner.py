@@ -16,7 +16,7 @@ from forecaster.daemon.feed import DAY_S, DemandFeed
 from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of
 from forecaster.daemon.live import ErrorBudget
 from forecaster.daemon.present import PRESENT_STATES, in_place, paid_s
-from forecaster.daemon.trough import batch_work_s
+from forecaster.daemon.trough import batch_work_s, on_the_clock
 from forecaster.daemon.watching import Arrivals, Evidence, Stretch
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import PendingError
@@ -214,7 +214,8 @@ class Planner:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
             paid = paid_s(fleet, policy.min_billing_s, now_s)
-            present = Present(self.whole(fleet, *PRESENT_STATES), paid, fleet.backlog)
+            waits = on_the_clock(fleet.backlog, self.speed)
+            present = Present(self.whole(fleet, *PRESENT_STATES), paid, waits)
         outlook = foresee(forecast, capacity, policy, present, feed.data_until_s)
         return Made(settle(outlook, policy), outlook, policy)
 
@@ -245,7 +246,7 @@ class Planner:
             Since the last tick.
         """
         ready = self.whole(fleet, UnitState.READY)
-        batch_s = batch_work_s(records, self.unit.profile)
+        batch_s = batch_work_s(records, self.unit.profile) * self.speed
         records = [each for each in records if not each.batch]
         outside, counted = self.budget.add(records, now_s, self._foreseen(ready, now_s, seconds))
         in_flight = sum(unit.in_flight for unit in fleet.units) - fleet.batch_in_flight

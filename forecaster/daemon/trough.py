@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from forecaster.demand import request_work_s
+from forecaster.domain.deferred import Backlog
 from forecaster.domain.errors import ActuatorUnavailableError
 from forecaster.domain.ports import Actuator, TakesBatchWork
 from forecaster.domain.profile import Profile
@@ -20,6 +22,11 @@ def batch_work_s(records: Sequence[RequestRecord], profile: Profile) -> float:
     prompt = np.array([each.prompt_tokens for each in batch], np.int64)
     output = np.array([each.output_tokens for each in batch], np.int64)
     return float(request_work_s(prompt, output, profile).sum())
+
+
+def on_the_clock(backlog: Sequence[Backlog], speed: float) -> tuple[Backlog, ...]:
+    """Work of real units in seconds of a clock that goes `speed` times as fast."""
+    return tuple(replace(each, work_s=each.work_s * speed) for each in backlog)
 
 
 def let_in(actuator: Actuator, fleet: Fleet | None, busy_units: float | None) -> None:
