@@ -183,7 +183,7 @@ def claim_of(pilot: Pilot, draft: Draft | None, slots: int) -> Claim:
         pilot.service.name,
         made.outlook.outside_rps[:slots],
         hold,
-        made.outlook.within[:slots],
+        made.outlook.own[:slots],
         made.policy,
         present=present,
         gpus=unit.gpus,

@@ -96,6 +96,8 @@ class Outlook:
         Most units that the coming week needs.
     within : Bounds
         Floors and ceilings.
+    own : Bounds
+        Those of the service itself, without the floors that batch work raised: under a quota it comes last.
     bindings : tuple of Binding
         What breaks first with 0..N units.
     present : Present
@@ -115,6 +117,7 @@ class Outlook:
     load_erl: FloatArray
     peak: int
     within: Bounds
+    own: Bounds
     bindings: tuple[Binding, ...]
     present: Present
     data_until_s: float
@@ -169,6 +172,7 @@ def foresee(
     outside, mean = expected_outside_rps(rates[cut], forecast.levels, capacity.grid)
     outside, mean = by_minute(outside, per_slot)[part], by_minute(mean, per_slot)[part]
     start_s = float(first + skipped * SLOT_S)
+    own = bounds(policy, start_s + SLOT_S * np.arange(mean.size, dtype=np.float64))
     outlook = Outlook(
         forecast=forecast,
         start_s=start_s,
@@ -180,7 +184,8 @@ def foresee(
         high_rps=by_minute(forecast.at_level(HIGH_LEVEL)[cut], per_slot)[part],
         load_erl=mean / policy.load_factor * capacity.work_s,
         peak=_peak(rates, forecast, capacity, policy),
-        within=bounds(policy, start_s + SLOT_S * np.arange(mean.size, dtype=np.float64)),
+        within=own,
+        own=own,
         bindings=(Binding.NONE, Binding.NONE, *capacity.bindings[1:]),
         present=present,
         data_until_s=forecast.start_s if data_until_s is None else data_until_s,

@@ -30,7 +30,7 @@ from forecaster.planning.journal import (
 from forecaster.planning.leads import lead_p90_s, lead_times_s
 from forecaster.planning.ledger import counts_at, lives
 from forecaster.planning.policy import Policy
-from forecaster.planning.share import Share
+from forecaster.planning.share import Share, claim, shares
 from forecaster.planning.tide import Present, foresee, settle, tide_table
 from tests.unit.curves import WORK_S, sharp
 
@@ -376,3 +376,21 @@ def test_batch_work_stays_below_the_ceiling_and_keeps_to_the_step() -> None:
     table = with_work(steady(2), waits, limited)
     assert max(holds(table)) <= 5
     assert {slot.hold_units % 2 for slot in table.slots[:55]} == {0}
+
+
+def test_under_a_quota_batch_work_asks_behind_everybodys_load() -> None:
+    waits = (Backlog(NOW + 3600, 1e6),)
+    outlook = foresee(forecast(steady(2)), TEN_EACH, POLICY, Present(2, backlog=waits))
+    table = settle(outlook, POLICY)
+    assert max(holds(table)) > 2
+    hold = np.array(holds(table))
+    mine = claim("nightly", outlook.outside_rps, hold, outlook.own, POLICY, present=2, priority=9)
+    other = plan(steady(6), present=6)
+    busy = foresee(forecast(steady(6)), TEN_EACH, POLICY, Present(6))
+    theirs = claim(
+        "chat", busy.outside_rps, np.array(holds(other)), busy.own, POLICY, present=6, priority=0
+    )
+    given = shares([mine, theirs], 9)
+    assert given[1] is None, "chat gets all that its load needs"
+    assert given[0] is not None
+    assert given[0].ceiling[10:50].max() <= 3
