@@ -192,6 +192,11 @@ def _tier_metrics() -> list[tuple[object, ...]]:
     ]  # fmt: skip
 
 
+def tier_metrics() -> list[str]:
+    """Names of what the tier tells."""
+    return [str(row[0]).strip("`") for row in _tier_metrics()]
+
+
 def units_page() -> str:
     meaning = {
         name: text

@@ -43,6 +43,7 @@ NAMES = {
     "tidegate_tier_requests_waiting": ("tidegate.tier.requests.waiting", "{request}"),
     "tidegate_tier_requests_held": ("tidegate.tier.requests.held", "{request}"),
     "tidegate_tier_lead_time_seconds": ("tidegate.tier.lead_time", "s"),
+    "tidegate_tier_batch_requests_left": ("tidegate.tier.batch.requests.left", "{request}"),
     "tidegate_unit_busy_seconds": ("tidegate.unit.busy", "s"),
     "tidegate_unit_profiled_seconds": ("tidegate.unit.profiled", "s"),
     "tidegate_tier_handovers": ("tidegate.tier.handovers", "{handover}"),

@@ -17,7 +17,8 @@ import pytest
 import typer
 import yaml
 
-from benchmarks import reference, sample
+from actuators.onnx_tier.otlp import NAMES
+from benchmarks import reference, reference_pages, sample
 from forecaster.cli import MODULES, app, repeated
 from forecaster.config import load_settings
 from forecaster.config.settings import ApiSettings
@@ -239,6 +240,10 @@ def test_glossary_is_in_order_and_says_each_word_once() -> None:
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_generated_pages_are_up_to_date(name: str) -> None:
     assert (reference.FOLDER / name).read_text() == reference.PAGES[name](), "run `make docs`"
+
+
+def test_every_metric_of_the_tier_has_a_name_in_otlp() -> None:
+    assert {name.removesuffix("_total") for name in reference_pages.tier_metrics()} == set(NAMES)
 
 
 def test_every_generated_page_is_made_by_its_command() -> None:

@@ -204,7 +204,7 @@ def test_a_killed_tier_goes_on_with_what_it_promised(tmp_path: Path, models: Pat
     with torn.open("ab") as file:
         file.write(b'{"custom_id": "n')  # the line that was being written
     with running(home, served) as tier, connect(tier) as client:
-        (waits,) = tier.actuator.observe(CHAT).backlog
+        (waits,) = until(lambda: tier.actuator.observe(CHAT).backlog, "what was promised")
         assert waits.work_s > 0
         tier.ready(CHAT, 1)
         done = over(client, batch_id)
