@@ -215,6 +215,7 @@ def test_a_killed_tier_goes_on_with_what_it_promised(tmp_path: Path, models: Pat
 def _killed_in_the_middle(tier: RunningTier, names: list[str]) -> str:
     """Begin a batch, kill the tier when some of it is answered; return its id."""
     tier.ready(CHAT, 1)
+    tier.actuator.let_in(CHAT, 1 / 8)  # one at a time: the kill comes in the middle
     with connect(tier) as client:
         batch = begin(client, [line(name, max_tokens=40) for name in names])
         until(
