@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,14 +207,16 @@ def test_the_expected_excess_is_that_of_a_lognormal(median: float, sigma: float)
 
 
 @quick
-@given(st.floats(1, 100), st.floats(0.02, 0.6), st.floats(1.02, 2), st.integers(0, 2**32))
+@given(st.floats(1, 100), st.floats(0.02, 0.6), st.floats(1, 2), st.integers(0, 2**32))
 def test_units_never_fall_as_the_load_rises(
     median: float, sigma: float, factor: float, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     grid = tabulate(Excess(4.0), 0.1, 2000.0, 60)
     load = median * np.exp(0.5 * np.sin(np.arange(12) / 2))
+    # no start costs just as much as some slots: of two equal plans rounding chooses either
     costs = some_costs(random, 12)
+    costs = replace(costs, start_s=costs.start_s + float(random.random()))
     few, many = (
         schedule(
             expected_outside_rps(f * load[:, None] * lognormal(1, sigma), LEVELS, grid)[0], costs, 5
