@@ -29,6 +29,9 @@ Ask = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 LATER = frozenset({408, 429, 500, 502, 503, 504})
 """Refusals that may be over when the request is made again."""
 AGAIN_S = 1.0
+SAID_S = 900.0
+"""What was let in holds for this long on the installation's clock: a daemon that is gone must not hold batch work back
+for ever."""
 KEPT_S = 30 * 86_400.0
 """Batches that are over are forgotten after this long, with their files."""
 LETTERS_A_TOKEN = 3.0
@@ -77,7 +80,7 @@ class BatchRunner:
         self._ask = ask
         self._clock = clock
         self._open: dict[str, _Work] = {}
-        self._allowed_erl: dict[str, float] = {}
+        self._allowed: dict[str, tuple[float, float]] = {}
         self._asked: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._again_s = -math.inf
@@ -121,9 +124,14 @@ class BatchRunner:
         return work.batch if work else None
 
     def allow(self, service: str, busy_units: float) -> None:
-        """Let batch work take so many busy units' worth of a service from now on."""
-        self._allowed_erl[service] = busy_units
+        """Let batch work take so many busy units' worth of a service, for `SAID_S` from now on."""
+        self._allowed[service] = busy_units, self._clock.now_s()
         self._news.set()
+
+    def allowed(self, service: str) -> float:
+        """Busy units' worth that batch work may take; no limit but the router's where nobody said so lately."""
+        busy_units, said_s = self._allowed.get(service, (math.inf, -math.inf))
+        return busy_units if self._clock.now_s() - said_s < SAID_S else math.inf
 
     def backlog(self, service: str) -> tuple[Backlog, ...]:
         """What waits and is under way, a piece for each batch."""
@@ -171,9 +179,8 @@ class BatchRunner:
 
     def _room(self, service: str) -> bool:
         slots = self._services[service].unit_type.profile.max_batch
-        allowed = self._allowed_erl.get(service, math.inf) * slots
         here = self._asked[service]
-        return here < allowed and here < self._router.batch_slots(service)
+        return here < self.allowed(service) * slots and here < self._router.batch_slots(service)
 
     async def _answer(self, work: _Work, line: BatchLine) -> None:
         batch = work.batch
