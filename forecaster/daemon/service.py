@@ -211,7 +211,7 @@ class Daemon:
                     self._watch(group)
                     for pilot in group.pilots:
                         self.failures.guard("tick", pilot, pilot.tick)
-                        self.failures.guard("tick", pilot, pilot.let_in)
+                        self.failures.guard("batch", pilot, pilot.let_in)
                         self.failures.remind(pilot)
                     self.sharing.write_down(group, self.store, self.clock.now_s())
             self.ticks += 1
