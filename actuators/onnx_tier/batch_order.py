@@ -74,13 +74,15 @@ def read_metadata(metadata: object) -> dict[str, str]:
     """
     if metadata is None:
         return {}
-    whole = isinstance(metadata, dict) and len(metadata) <= METADATA_MOST
-    if not whole or any(
-        not isinstance(value, str) or len(key) > 64 or len(value) > 512
-        for key, value in metadata.items()  # type: ignore[attr-defined]
+    if (
+        not isinstance(metadata, dict)
+        or len(metadata) > METADATA_MOST
+        or not all(
+            isinstance(value, str) and len(key) <= 64 and len(value) <= 512
+            for key, value in metadata.items()
+        )
     ):
         raise _bad(f"metadata must be at most {METADATA_MOST} texts under names of 64 letters")
-    assert isinstance(metadata, dict)
     return metadata
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from actuators.onnx_tier.engine_classic import ClassicEngine, InferRequest
 from actuators.onnx_tier.engine_generate import GenerateEngine, GenerateRequest
-from actuators.onnx_tier.pace import pass_s, step_s
 from actuators.onnx_tier.sampling import Sampling
 from actuators.onnx_tier.session import captures, signature_of
 from actuators.onnx_tier.wire import Frame, Header, pack_tensors, unpack_tensors
@@ -72,7 +71,7 @@ class GenerativeWork:
     def profiled_s(self) -> float:
         """As in `UnitWork`."""
         last = self._engine.steps[-1]
-        return step_s(self._profile, last.b, last.ctx, last.reads, last.p)
+        return self._profile.step_s(last.b, last.ctx, last.reads, last.p)
 
     def hold_s(self) -> float:
         """As in `UnitWork`."""
@@ -139,7 +138,8 @@ class ClassicWork:
 
     def profiled_s(self) -> float:
         """As in `UnitWork`."""
-        return pass_s(self._profile, self._engine.passes[-1].rows) if self._engine.passes else 0.0
+        last = self._engine.passes[-1].rows if self._engine.passes else 0
+        return float(self._profile.pass_s(last)) if last else 0.0
 
     def hold_s(self) -> float:
         """As in `UnitWork`."""

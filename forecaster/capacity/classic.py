@@ -23,24 +23,11 @@ BATCH_LEVELS = ndtri((np.arange(12) + 0.5) / 12)
 """Normal scores of equally likely batch sizes."""
 
 
-def pass_s(profile: ClassicProfile, batch: float | FloatArray) -> FloatArray:
-    """Seconds of one pass at `batch`, linear between the measured sizes.
-
-    Examples
-    --------
-    >>> float(pass_s(ClassicProfile(((1, 0.010), (3, 0.020))), 2))
-    0.015
-    """
-    sizes = [float(size) for size, _ in profile.batch_latency_s]
-    times = [seconds for _, seconds in profile.batch_latency_s]
-    return np.asarray(np.interp(batch, sizes, times))
-
-
 def mean_batch(profile: ClassicProfile, rate_rps: float) -> float:
     """Batch that forms when each pass takes what arrived during the one before (fixed point)."""
     batch = 1.0
     for _ in range(100):
-        following = float(np.clip(rate_rps * pass_s(profile, batch), 1.0, profile.max_batch))
+        following = float(np.clip(rate_rps * profile.pass_s(batch), 1.0, profile.max_batch))
         if abs(following - batch) < 1e-6:
             break
         batch = following
@@ -85,7 +72,7 @@ def _window_tail(
     profile: ClassicProfile, rate_rps: float, units: int, slack: FloatArray
 ) -> FloatArray:
     """Tail in a window of one rate: passes are short beside it, so the queue follows at once."""
-    single_s = float(pass_s(profile, 1.0))
+    single_s = float(profile.pass_s(1.0))
     waits = erlang_c(units, min(units * rate_rps * single_s, float(units)))
     if profile.max_batch == 1:
         return _queue_tail(profile, rate_rps, units, slack, waits)
@@ -101,7 +88,7 @@ def _queue_tail(
     waits: float,
 ) -> FloatArray:
     """Tail of wait (Allen-Cunneen) + own service (gamma with the profile's variability)."""
-    single_s = float(pass_s(profile, 1.0))
+    single_s = float(profile.pass_s(1.0))
     variability = (1 + profile.service_time_scv) / 2
     rate = wait_rate_per_s(units, units * rate_rps * single_s, single_s, variability)
     scv = profile.service_time_scv
@@ -121,11 +108,11 @@ def _batch_tail(
     ``g`` the arrivals that one request more in a pass brings to the next. A router shares that out.
     """
     batch = mean_batch(profile, rate_rps)
-    more_s = float(pass_s(profile, batch + 0.5) - pass_s(profile, max(batch - 0.5, 1.0)))
+    more_s = float(profile.pass_s(batch + 0.5) - profile.pass_s(max(batch - 0.5, 1.0)))
     echo = min(rate_rps * more_s, 0.9)
     wander = np.sqrt(batch / (1 - echo**2) / units)
     running = np.clip(batch + BATCH_LEVELS * wander, 1.0, profile.max_batch)
-    running_s = pass_s(profile, running)
+    running_s = profile.pass_s(running)
     weight = running_s / running_s.sum()
     came = rate_rps * running_s[:, None]
     beside = 1.0 if units == 1 else 1.0 / units
@@ -135,8 +122,8 @@ def _batch_tail(
         profile.max_batch,
     )
     left = RESIDUAL * running_s[:, None]
-    rest = slack[:, None, None, None] - pass_s(profile, own)[:, :, None] - left[:, None, :]
-    full_s = float(pass_s(profile, profile.max_batch))
+    rest = slack[:, None, None, None] - profile.pass_s(own)[:, :, None] - left[:, None, :]
+    full_s = float(profile.pass_s(profile.max_batch))
     spread = np.sqrt(batch)
     overflow = 1 - ndtr((profile.max_batch - batch) / spread)
     servers = units * profile.max_batch

@@ -42,6 +42,17 @@ class GenerativeProfile:
     chunk_tokens: int = 512
     kv_tokens: int = 1 << 20
 
+    def step_s(self, b: int, ctx: int, reads: int, p: int) -> float:
+        """Seconds of one step: `reads` prompt passes take its `p` prefill tokens.
+
+        Examples
+        --------
+        >>> GenerativeProfile(0.1, 0.01, 0.0, 0.001, delta_s=0.5).step_s(b=2, ctx=90, reads=1, p=20)
+        0.64
+        """
+        decoding_s = self.alpha_s + self.beta_s * b + self.kappa_s * ctx if b else 0.0
+        return decoding_s + self.delta_s * reads + self.gamma_s * p + self.gamma2_s * p * p
+
     def work_s(self, prompt: FloatArray, output: FloatArray) -> FloatArray:
         """Seconds of a well-filled unit that requests of these tokens take (design, section 4)."""
         cached_s = self.kappa_s * output * (prompt + output / 2)
@@ -70,6 +81,18 @@ class ClassicProfile:
     def max_batch(self) -> int:
         """Largest measured batch."""
         return self.batch_latency_s[-1][0]
+
+    def pass_s(self, batch: float | FloatArray) -> FloatArray:
+        """Seconds of one pass at `batch`, linear between the measured sizes.
+
+        Examples
+        --------
+        >>> float(ClassicProfile(((1, 0.010), (3, 0.020))).pass_s(2))
+        0.015
+        """
+        sizes = [float(size) for size, _ in self.batch_latency_s]
+        times = [seconds for _, seconds in self.batch_latency_s]
+        return np.asarray(np.interp(batch, sizes, times))
 
 
 @dataclass(frozen=True, slots=True)

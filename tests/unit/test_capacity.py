@@ -156,7 +156,7 @@ def test_classic_formula_against_simulation() -> None:
         begin = max(free_at, arrivals[i])
         batch = min(int(np.searchsorted(arrivals, begin, side="right")) - i, 16)
         batch = max(batch, 1)
-        free_at = begin + float(classic.pass_s(profile, batch))
+        free_at = begin + float(profile.pass_s(batch))
         latencies[i : i + batch] = free_at - arrivals[i : i + batch]
         i += batch
     p99 = float(np.quantile(latencies, 0.99))
