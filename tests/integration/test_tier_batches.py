@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import openai
 import pytest
 
 from actuators.onnx_tier.launch import start_tier
-from actuators.onnx_tier.spec import TierSpec
+from actuators.onnx_tier.spec import ClockSpec, TierSpec
 from tests.integration.doc_blocks import blocks
 from tests.integration.tier_helpers import (
     CHAT,
@@ -223,3 +224,13 @@ def _killed_in_the_middle(tier: RunningTier, names: list[str]) -> str:
         )
         os.kill(tier.actuator.stats()["pid"], signal.SIGKILL)
     return str(batch.id)
+
+
+def test_what_has_no_answer_at_the_deadline_says_so(tmp_path: Path, models: Path) -> None:
+    clock = ClockSpec(time.time(), time.monotonic(), 60.0)
+    with running(tmp_path / "home", services(models), clock=clock) as tier, connect(tier) as client:
+        batch = begin(client, [line("never")], "1m")  # a minute of this clock, and no unit
+        done = over(client, batch.id)
+        assert (done.status, done.output_file_id) == ("expired", None)
+        (refusal,) = results(client, done.error_file_id).values()
+        assert refusal["error"]["code"] == "batch_expired"
