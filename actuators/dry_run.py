@@ -212,8 +212,8 @@ class DryRunActuator:
         self._of.setdefault(unit.view.service, {})[unit.view.unit_id] = unit
         self._due_s = min(self._due_s, unit.due_s)
 
-    def _arrive(self, unit: PaperUnit) -> None:
-        """Take the edges that are due, at the moment when they were due."""
+    def _arrive(self, unit: PaperUnit, seen: bool = True) -> None:
+        """Take the edges that are due, at the moment when they were due; whether that was seen."""
         if unit.view.state is UnitState.DRAINING:
             self._move(unit, UnitState.GONE, unit.due_s)
             return
@@ -222,7 +222,7 @@ class DryRunActuator:
             self._move(unit, UnitState.FAILED, unit.due_s, failure)
             return
         for state in _LOADING_STATES[1:]:
-            self._move(unit, state, unit.due_s)
+            self._move(unit, state, unit.due_s, seen=seen or state is not UnitState.READY)
 
     def _lead_s(self, service: str) -> float:
         """From an order to ready, clock seconds."""
@@ -250,7 +250,15 @@ class DryRunActuator:
         if unit.due_s <= now_s:
             self._arrive(unit)
 
-    def _move(self, unit: PaperUnit, after: UnitState, at_s: float, reason: str = "") -> None:
+    def _move(
+        self,
+        unit: PaperUnit,
+        after: UnitState,
+        at_s: float,
+        reason: str = "",
+        *,
+        seen: bool = True,
+    ) -> None:
         view = unit.view
         advance(view.unit_id, view.state, after)
         lead_time_s = at_s - view.ordered_s if after is UnitState.READY else view.lead_time_s
@@ -273,7 +281,7 @@ class DryRunActuator:
                 at_s=at_s,
                 before=view.state,
                 after=after,
-                seconds=at_s - view.since_s,
+                seconds=at_s - view.since_s if seen else math.nan,
                 reason=unit.view.reason,
                 provider=unit.view.provider,
             )

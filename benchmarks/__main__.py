@@ -1,4 +1,7 @@
-"""`make bench`: measures what can be measured here and writes docs/benchmarks.md."""
+"""`make bench`: measures what can be measured here and writes it into docs/benchmarks.md.
+
+Sections that it does not measure, because they take hours or peers, stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,23 @@ def ingest() -> str:
     )
 
 
+def renewed(page: str, head: str, measured: list[str]) -> str:
+    """The page with these sections in place of those of the same title; new ones at its end.
+
+    Examples
+    --------
+    >>> renewed("# Old\\n\\n## A\\n\\n1\\n\\n## B\\n\\n2\\n", "# New\\n", ["## B\\n\\n3\\n", "## C\\n\\n4\\n"])
+    '# New\\n\\n## A\\n\\n1\\n\\n## B\\n\\n3\\n\\n## C\\n\\n4\\n'
+    """
+    kept = ["## " + each for each in page.split("\n## ")[1:]]
+    sections = {each.splitlines()[0]: each.strip("\n") for each in kept}
+    for text in measured:
+        sections[text.splitlines()[0]] = text.strip("\n")
+    return "\n\n".join([head.strip("\n"), *sections.values()]) + "\n"
+
+
 def main() -> None:
-    parts = [HEAD.format(cores=os.cpu_count())]
+    parts: list[str] = []
     if forecast.TRACES.is_dir():
         parts += [ingest(), forecast.markdown()]
         parts += [forecast_accuracy.markdown(forecast_accuracy.measure_all(os.cpu_count() or 1))]
@@ -59,7 +77,7 @@ def main() -> None:
             [sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True, check=True
         )
         parts.append(done.stdout)
-    TARGET.write_text("\n".join(parts))
+    TARGET.write_text(renewed(TARGET.read_text(), HEAD.format(cores=os.cpu_count()), parts))
     print(TARGET.read_text())
 
 

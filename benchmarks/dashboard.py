@@ -11,11 +11,13 @@ them on a tier of paper. Ticks are timed alone; the API is asked while ticks and
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -34,6 +36,8 @@ TICKS, TICK_S = 8, 60.0
 A_TICK = 600
 """Requests that a tick finds in the log."""
 QUERIES = 400
+EVENTS = 5
+"""Overviews that each listener waits for."""
 
 
 def main(services: int, clients: int, kept: str = "") -> None:
@@ -80,7 +84,8 @@ def ticks(daemon: Daemon, tier: DryRunActuator, settings: Settings) -> None:
         begin_s = time.perf_counter()
         daemon.tick()
         spent.append(time.perf_counter() - begin_s)
-    print(f"tick: median {np.median(spent):.2f} s, worst of {TICKS} {max(spent):.2f} s;"
+    print(f"tick: median {np.median(spent):.2f} s, worst of {TICKS} {max(spent):.2f} s,"
+          f" the first {spent[0]:.2f} s;"
           f" {len(daemon.failures)} failures, load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
     said("new plans for all", daemon.replan)
 
@@ -128,9 +133,11 @@ def measure(url: str, clients: int, steering: Steering) -> None:
         with steering:
             forecasts(http, "beside ticks and plans", seconds=2 * TICK_S)
             overview(url, "beside ticks and plans")
-            gap_s = streams(url, clients, lambda: forecasts(http, f"beside {clients} clients"))
+            with listeners(url, clients, EVENTS) as running:
+                forecasts(http, f"beside {clients} clients")
+                gap_s = float(running.communicate()[0])
             print(f"{clients} event streams: {gap_s:.2f} s between two events, slowest median")
-            with Listeners(url, clients):
+            with listeners(url, clients):
                 overview(url, f"beside {clients} clients")
     overview(url, "alone")
 
@@ -169,50 +176,17 @@ def overview(url: str, how: str) -> None:
           f" (first {spent[0]:.2f})", flush=True)  # fmt: skip
 
 
-class Listeners:
-    """Clients that listen until told to stop."""
-
-    def __init__(self, url: str, clients: int) -> None:
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self._listen, args=(url,)) for _ in range(clients)]
-
-    def __enter__(self) -> Listeners:
-        for each in self.threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.over.set()
-        for each in self.threads:
-            each.join()
-
-    def _listen(self, url: str) -> None:
-        with httpx.stream("GET", f"{url}/v1/events", timeout=600) as stream:
-            for _ in stream.iter_bytes():
-                if self.over.is_set():
-                    return
-
-
-def streams(url: str, clients: int, meanwhile: Callable[[], None], events: int = 5) -> float:
-    gaps: list[float] = []
-
-    def listen() -> None:
-        seen: list[float] = []
-        with httpx.stream("GET", f"{url}/v1/events", timeout=600) as stream:
-            for line in stream.iter_lines():
-                if line.startswith("event: overview"):
-                    seen.append(time.perf_counter())
-                if len(seen) == events:
-                    break
-        gaps.append(float(np.median(np.diff(seen))))
-
-    threads = [threading.Thread(target=listen) for _ in range(clients)]
-    for each in threads:
-        each.start()
-    meanwhile()
-    for each in threads:
-        each.join()
-    return max(gaps)
+@contextmanager
+def listeners(url: str, clients: int, events: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Clients of the event stream, in a process of their own, once all of them listen."""
+    command = [sys.executable, "-m", "benchmarks.listeners", url, str(clients), str(events)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        try:
+            yield running
+        finally:
+            running.terminate()
 
 
 if __name__ == "__main__":

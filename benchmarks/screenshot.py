@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -24,21 +26,30 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def main(seconds: float) -> None:
+@contextmanager
+def demo() -> Iterator[str]:
+    """Run the demo in a folder of its own; its address."""
     home = Path(tempfile.mkdtemp(prefix="tidegate-shot-"))
     home.chmod(0o755)
     command = [sys.executable, "-m", "forecaster.cli", "run", "--demo", "--format", "json"]
     command += ["--api-port", "0", "--tier-port", "0"]
-    demo = subprocess.Popen(
+    running = subprocess.Popen(
         command, stdout=subprocess.PIPE, env={**os.environ, "TIDEGATE_HOME": str(home)}, cwd=ROOT
     )
-    assert demo.stdout is not None
+    assert running.stdout is not None
     text = b""
     while not text.rstrip().endswith(b"\n}"):
-        text += demo.stdout.readline()
-    url = json.loads(text)["url"]
-    time.sleep(seconds)
-    with sync_playwright() as playwright:
+        text += running.stdout.readline()
+    try:
+        yield json.loads(text)["url"]
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait()
+
+
+def main(seconds: float) -> None:
+    with demo() as url, sync_playwright() as playwright:
+        time.sleep(seconds)
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(url)
@@ -46,8 +57,6 @@ def main(seconds: float) -> None:
         page.wait_for_timeout(3000)
         page.screenshot(path=TARGET)
         browser.close()
-    demo.send_signal(signal.SIGINT)
-    demo.wait()
     print(f"{TARGET.relative_to(ROOT)} after {seconds:g} s")
 
 

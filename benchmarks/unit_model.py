@@ -4,14 +4,14 @@ The unit's profile is measured first, as `tidegate deploy` does it. Then request
 at random, each with a prompt of its own, and what the tier logged is held to the kernel (the same
 arrivals and lengths, played on the measured profile: sizing tables are built on it) and to the formulas.
 Cores that share a machine with others are not always equally fast: the unit tells how long its steps were
-beside what the profile says of them, its *pace*, and the predictions are made at that pace as well.
+beside what the profile says of them, its *pace*. Loads are set by the pace just before, and predictions are
+made at the pace as it went as well.
 
 python -m benchmarks.unit_model [requests at each load] [compute share]
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 import time
@@ -19,17 +19,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from actuators.onnx_tier.demo_models import build_demo_models
 from actuators.onnx_tier.launch import start_tier
 from actuators.onnx_tier.profiler import Measurement, measure
 from actuators.onnx_tier.spec import TierService, TierSpec
+from actuators.onnx_tier.unit_loop import HEARTBEAT_S
 from benchmarks.tier_load import play, post
+from benchmarks.unit_pace import LOOK_S, Pace, PaceWatch, played_at_pace
 from forecaster.capacity import generative
 from forecaster.capacity.generative import Load
-from forecaster.capacity.kernel import Simulation
+from forecaster.capacity.kernel import simulate
 from forecaster.capacity.sizing import Question, size
 from forecaster.config import load_unit_type
 from forecaster.domain.demand import RequestBatch, TokenMix
@@ -42,6 +43,8 @@ LOADS = (0.5, 0.8)
 PROMPT, OUTPUT, SCV = 48, 24, 0.5
 LEVELS = (0.5, 0.99)
 PROFILE_S = 6.0
+TRIAL = 100
+"""Requests before each load that tell the pace it is set by."""
 WARM = 50
 """Requests at the start of each load that are played but not scored."""
 
@@ -104,7 +107,7 @@ def at_pace(unit: UnitType, pace: float) -> UnitType:
 
 def by_kernel(unit: UnitType, trace: RequestBatch) -> np.ndarray:
     """Quantiles of the trace on one unit, by the kernel."""
-    played = Simulation(unit.profile, 1).run(trace, last=True).in_order
+    played = simulate(unit.profile, trace, 1)
     return quantiles(played.ttft_s[WARM:], played.tpot_s[WARM:])
 
 
@@ -119,8 +122,10 @@ def by_formula(unit: UnitType, trace: RequestBatch) -> np.ndarray:
     return np.array([*sized.ttft_s[:2], *sized.tpot_s[:2]])
 
 
-def compare(unit: UnitType, rho: float, records: list[RequestRecord], pace: float) -> Row:
+def compare(unit: UnitType, rho: float, records: list[RequestRecord], pace: Pace) -> Row:
     """Hold the records of one load to kernel and formula."""
+    profile = unit.profile
+    assert isinstance(profile, GenerativeProfile)
     records = sorted(records, key=lambda each: each.arrival_s)
     trace = RequestBatch(
         "chat",
@@ -128,27 +133,20 @@ def compare(unit: UnitType, rho: float, records: list[RequestRecord], pace: floa
         np.array([each.prompt_tokens for each in records]),
         np.array([each.output_tokens for each in records]),
     )
+    mean = pace.mean(trace.arrival_s[WARM], trace.arrival_s[-1])
     scored = records[WARM:]
     measured = quantiles((r.ttft_s for r in scored), (r.tpot_s for r in scored))
-    paced = at_pace(unit, pace)
+    followed = [each[WARM:] for each in played_at_pace(profile, trace, pace)]
     ratios = [
         tuple(measured / each)
-        for each in (by_kernel(unit, trace), by_kernel(paced, trace), by_formula(paced, trace))
+        for each in (
+            by_kernel(unit, trace),
+            quantiles(*followed),
+            by_formula(at_pace(unit, mean), trace),
+        )
     ]
     rate_rps = len(records) / np.ptp(trace.arrival_s)
-    return Row(rho, rate_rps, len(scored), pace, tuple(1e3 * measured), *ratios)
-
-
-def counted(url: str) -> np.ndarray:
-    """Seconds of steps so far, as they were and as profiled."""
-    time.sleep(1.0)  # the heartbeat that tells the last of them
-    text = httpx.get(f"{url}/metrics").text
-    return np.array(
-        [
-            float(re.search(rf"^tidegate_unit_{kind}_seconds_total.* (\S+)$", text, re.M)[1])  # type: ignore[index]
-            for kind in ("busy", "profiled")
-        ]
-    )
+    return Row(rho, rate_rps, len(scored), mean, tuple(1e3 * measured), *ratios)
 
 
 def run(count: int, share: float) -> tuple[Measurement, list[Row]]:
@@ -158,25 +156,32 @@ def run(count: int, share: float) -> tuple[Measurement, list[Row]]:
     model = MODELS / "tiny-llama" / declared.model_file
     found = measure(declared, model, PROFILE_S)
     unit = replace(declared, profile=found.profile)
+    work_s = generative.mean_state(unit.profile, Load(1.0, 1, TokenMix.of(PROMPT, OUTPUT, SCV))).rho
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         spec = TierSpec(Path(folder), (TierService("chat", unit, model, queue_limit=10_000),))
-        with start_tier(spec, Path(folder) / "log") as tier, tier.actuator() as actuator:
+        with (
+            start_tier(spec, Path(folder) / "log") as tier,
+            tier.actuator() as actuator,
+            PaceWatch(tier.url) as watch,
+        ):
             actuator.prewarm("chat", 1, reason="benchmark", order_key="one")
             while actuator.observe("chat").ready < 1:
                 time.sleep(0.05)
             seq = 0
             for rho in LOADS:
-                mix = TokenMix.of(PROMPT, OUTPUT, SCV)
-                rate_rps = rho / generative.mean_state(unit.profile, Load(1.0, 1, mix)).rho
-                before = counted(tier.url)
+                began_s = time.time()
+                send(tier.url, rho / work_s, TRIAL, seed=1)
+                time.sleep(LOOK_S + HEARTBEAT_S)
+                rate_rps = rho / work_s / watch.pace(began_s).mean(began_s, time.time())
+                seq = actuator.requests_after(seq)[-1].seq
                 send(tier.url, rate_rps, count, seed=round(100 * rho))
+                time.sleep(LOOK_S + HEARTBEAT_S)
                 records: list[RequestRecord] = []
                 while len(records) < count:
                     records += actuator.requests_after(seq)
                     seq = records[-1].seq
-                busy_s, profiled_s = counted(tier.url) - before
-                rows.append(compare(unit, rho, records, busy_s / profiled_s))
+                rows.append(compare(unit, rho, records, watch.pace(began_s)))
     return found, rows
 
 

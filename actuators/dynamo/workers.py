@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from actuators.book import watched
 from actuators.dry_run import PaperUnit
 from actuators.keda.pulled import PulledActuator
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
@@ -37,6 +38,7 @@ class WorkerFleet(PulledActuator):
     ) -> None:
         self._spare: dict[str, int] = {}
         self._took_s: dict[str, float] = {}
+        self._heard_s: dict[str, float] = {}
         super().__init__(clock, leads_s, file, max_units_total)
 
     def heard(self, service: str, ready: int) -> None:
@@ -55,10 +57,12 @@ class WorkerFleet(PulledActuator):
                 taken = len(came) + (0 if late else self._spare[service])
                 if taken < beyond:
                     came.append(unit)
+            heard_s, self._heard_s[service] = self._heard_s.get(service, 0.0), now_s
             for unit in came:
-                unit.due_s = now_s
-                super()._arrive(unit)
-                self._took_s[service] = now_s - unit.view.ordered_s
+                unit.due_s, seen = now_s, watched(unit.view.since_s, heard_s, now_s)
+                super()._arrive(unit, seen)
+                if seen:
+                    self._took_s[service] = now_s - unit.view.ordered_s
             if came:
                 self._keep()
 
@@ -73,14 +77,14 @@ class WorkerFleet(PulledActuator):
             self._move(unit, UnitState.FAILED, now_s, "no worker came; ordered anew")
         return ids
 
-    def _arrive(self, unit: PaperUnit) -> None:
+    def _arrive(self, unit: PaperUnit, seen: bool = True) -> None:
         """Let a unit whose worker is to be heard of wait for it."""
         view = unit.view
         if view.state in WARMING_STATES and view.service in self._spare:
             unit.due_s = math.inf
             self._keep()
         else:
-            super()._arrive(unit)
+            super()._arrive(unit, seen)
 
     def _warming(self, service: str) -> list[PaperUnit]:
         return [each for each in self._of[service].values() if each.view.state in WARMING_STATES]

@@ -36,13 +36,15 @@ class CheckedModel:
     opset : int
         Of the standard operators.
     weight_bytes : int
-        Weights in the file and beside it.
+        Of the file and of what is beside it.
     external_files : tuple of Path
         Files beside it that hold weights.
     batches : bool
         Whether the first axis of every input and output is free.
     context_tokens : int
         Longest sequence of a generative model.
+    branches : bool
+        Whether it has graphs inside its graph, such as those of ``If``.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class CheckedModel:
     external_files: tuple[Path, ...]
     batches: bool
     context_tokens: int
+    branches: bool
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -72,10 +75,10 @@ def find_model(source: Path) -> Path:
     ModelError
         When there is none, or more than one.
     """
-    if source.suffix == ".gguf":
-        raise ModelError(f"{source} is GGUF, not ONNX", "convert it to ONNX first")
     if not source.exists():
-        raise ModelError(f"{source} does not exist", "name an ONNX file or the folder it is in")
+        raise ModelError(
+            f"{source} does not exist", "name an ONNX or GGUF file, or the folder it is in"
+        )
     if source.is_file():
         return source
     import orjson
@@ -117,11 +120,11 @@ def check(source: Path, memory_bytes: int | None = None) -> CheckedModel:
     model = onnx.load_model(path, load_external_data=False)
     opset = _check_operators(model)
     external = _external_files(model, path.parent)
-    inside = sum(len(each.raw_data) or _listed_bytes(each) for each in model.graph.initializer)
-    weight_bytes = inside + sum(each.stat().st_size for each in external)
+    # What is not beside the file is in it: as initializers, or as constants of any depth.
+    weight_bytes = sum(each.stat().st_size for each in (path, *external))
     for each in (*signature.inputs, *signature.outputs):
         _check_dtype(each.name, each.dtype)
-    _check_memory(weight_bytes, available_bytes() if memory_bytes is None else memory_bytes)
+    check_memory(weight_bytes, available_bytes() if memory_bytes is None else memory_bytes)
     shapes = [each.shape for each in (*signature.inputs, *signature.outputs)]
     stated = signature.metadata.get("context_tokens", "")
     context = int(stated) if stated.isdigit() else context_tokens(path.parent)
@@ -134,6 +137,7 @@ def check(source: Path, memory_bytes: int | None = None) -> CheckedModel:
         external_files=external,
         batches=all(shape and shape[0] == -1 for shape in shapes),
         context_tokens=context or DEFAULT_CONTEXT_TOKENS,
+        branches=any(each.HasField("g") for node in model.graph.node for each in node.attribute),
     )
 
 
@@ -209,13 +213,6 @@ def _external_files(model: Any, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in sorted(needed))
 
 
-def _listed_bytes(tensor: Any) -> int:
-    """Bytes of a tensor whose values are listed instead of packed."""
-    return 4 * (len(tensor.float_data) + len(tensor.int32_data)) + 8 * (
-        len(tensor.int64_data) + len(tensor.double_data)
-    )
-
-
 def _check_dtype(name: str, dtype: str) -> None:
     if dtype not in DATATYPES:
         raise ModelError(
@@ -224,7 +221,14 @@ def _check_dtype(name: str, dtype: str) -> None:
         )
 
 
-def _check_memory(weight_bytes: int, memory_bytes: int) -> None:
+def check_memory(weight_bytes: int, memory_bytes: int) -> None:
+    """Refuse weights that a unit could not hold.
+
+    Raises
+    ------
+    ModelError
+        When `MEMORY_FACTOR` times the weights are more than the memory.
+    """
     need = MEMORY_FACTOR * weight_bytes
     if need > memory_bytes:
         raise ModelError(

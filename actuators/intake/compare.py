@@ -55,7 +55,7 @@ def error_max(
         except Exception as error:  # ONNX Runtime's errors share no base class but Exception
             raise ModelError(
                 f"the model refuses sample inputs: {reason_of(error)}",
-                "state the lengths that it accepts, as in --shape input=1x512",
+                "state what it accepts, as in --shape input=1x512 or --value rate=16000",
             ) from error
         for one, other in zip(expected, run_pass(second, feed, brain_floats), strict=True):
             if one.dtype.kind == "O":

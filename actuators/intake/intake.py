@@ -7,12 +7,13 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actuators.intake.checks import CheckedModel, available_bytes, check
 from actuators.intake.compare import error_max, token_agreement
+from actuators.intake.conversion import convert, gguf_in
 from actuators.intake.half import save_half
 from actuators.intake.limits import chunk_for, kv_tokens_for, paying_batch
 from actuators.intake.optimise import MODEL_FILE, save_optimised, save_plain
@@ -23,9 +24,9 @@ from actuators.onnx_tier.devices import check_gpu_wishes, visible_devices
 from actuators.onnx_tier.jobs import expected_work_s
 from actuators.onnx_tier.placement import CONTEXT_BYTES
 from actuators.onnx_tier.profiler import Measurement, measure
-from actuators.onnx_tier.samples import SHAPES_KEY, Shapes, sample_shape
+from actuators.onnx_tier.samples import SHAPES_KEY, VALUES_KEY, Shapes, sample_shape
 from actuators.onnx_tier.session import runs_on_cpu
-from actuators.onnx_tier.tokenizer_files import TEXT_FILES
+from actuators.onnx_tier.tokenizer_files import TEXT_FILES, text_of
 from forecaster.domain.errors import ModelError, SettingError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
@@ -35,6 +36,7 @@ ERROR_MOST = 1e-3
 AGREEMENT_LEAST = 0.99
 HALF_BITS = 16
 DEFAULT_FREE_LENGTH = 16
+_FOLDERS = ("written", "plain", "optimised", "small")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 Say = Callable[[str], None]
@@ -54,6 +56,8 @@ class Wishes:
         Time per output token that reading prompts must leave room for: bounds the chunk.
     shapes : mapping of str to tuple of int
         Shapes of inputs whose free axes do not take any length.
+    values : mapping of str to float
+        The one number of inputs that take few, such as a sample rate.
     weight_bits : int
         8 or 4 to quantise the weights of matrix products, 16 for the whole model in float16;
         0 leaves them.
@@ -69,6 +73,7 @@ class Wishes:
     chunk_tokens: int = 128
     tpot_s: float | None = None
     shapes: Shapes = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
     weight_bits: int = 0
     provider: str = "auto"
     threads: int = 1
@@ -131,15 +136,21 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
     """
     target = models / name
     _check_name(name, target, wishes.replace)
-    say("checking the file")
-    model = check(source)
-    shapes = _shapes(model, wishes)
-    metadata = _metadata(model, shapes)
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}-") as scratch:
-        plain, better, smaller = (Path(scratch) / name for name in ("plain", "optimised", "small"))
-        for folder in (plain, better, smaller):
+        written, plain, better, smaller = (Path(scratch) / each for each in _FOLDERS)
+        for folder in (written, plain, better, smaller):
             folder.mkdir()
+        came = gguf_in(source)
+        if came is not None:
+            say("converting GGUF")
+            source = convert(came, written)
+        say("checking the file")
+        model = check(source)
+        if model.generative:
+            text_of(model.path.parent, model.signature)  # a tier would refuse broken files later
+        shapes = _shapes(model, wishes)
+        metadata = _metadata(model, shapes, wishes)
         say("optimising the graph")
         first = save_plain(model, plain, metadata)
         second = save_optimised(model, better, metadata)
@@ -180,7 +191,7 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
             served_bytes=sum(each.stat().st_size for each in folder.glob("model.onnx*")),
         )
         say(f"writing {target}")
-        _write(found, folder)
+        _write(found, folder, (came or model.path).name)
     return found
 
 
@@ -214,10 +225,15 @@ def _shapes(model: CheckedModel, wishes: Wishes) -> Shapes:
     return {name: sample_shape(spec, 1, chosen) for name, spec in inputs.items()}
 
 
-def _metadata(model: CheckedModel, shapes: Shapes) -> dict[str, str]:
+def _metadata(model: CheckedModel, shapes: Shapes, wishes: Wishes) -> dict[str, str]:
     if model.generative:
         return {"context_tokens": str(model.context_tokens)}
-    return {SHAPES_KEY: json.dumps({name: list(shape) for name, shape in shapes.items()})}
+    if unknown := sorted(set(wishes.values) - set(shapes)):
+        raise SettingError("--value", unknown[0], f"must be an input: {', '.join(shapes)}")
+    return {
+        SHAPES_KEY: json.dumps({name: list(shape) for name, shape in shapes.items()}),
+        VALUES_KEY: json.dumps(dict(wishes.values)),
+    }
 
 
 def _declared(name: str, model: CheckedModel, wishes: Wishes) -> UnitType:
@@ -298,7 +314,7 @@ def _work_s(profile: GenerativeProfile | ClassicProfile) -> float:
     return expected_work_s(profile, 128, 64)
 
 
-def _write(found: Intake, folder: Path) -> None:
+def _write(found: Intake, folder: Path, came: str) -> None:
     """Complete the folder and put it in its place by a rename."""
     beside = found.model.path.parent
     for name in (*TEXT_FILES, "config.json"):
@@ -306,7 +322,7 @@ def _write(found: Intake, folder: Path) -> None:
             shutil.copyfile(beside / name, folder / name)
     starts = found.starts
     notes = (
-        f"Made by `tidegate deploy` from {found.model.path.name}; every number here was measured.",
+        f"Made by `tidegate deploy` from {came}; every number here was measured.",
         f"Start from the zygote {max(starts.zygote_s):.3f} s, from nothing {starts.spawn_s:.3f} s; "
         f"{starts.memory_bytes / 1e6:.0f} MB resident; fit error {found.served.fit_error:.1%}.",
     )

@@ -35,22 +35,24 @@ def save_optimised(model: CheckedModel, folder: Path, metadata: Mapping[str, str
         When ONNX Runtime refuses the model.
     """
     target = folder / MODEL_FILE
-    options = _options(ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+    options = _options(model, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
     return _save(model.path, target, options, metadata)
 
 
 def save_plain(model: CheckedModel, folder: Path, metadata: Mapping[str, str]) -> Path:
     """Write the model as it is, its weights beside it; return its path."""
-    options = _options(ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    options = _options(model, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
     return _save(model.path, folder / MODEL_FILE, options, metadata)
 
 
-def _options(level: Any) -> Any:
+def _options(model: CheckedModel, level: Any) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = 4  # errors are raised: no second telling
     # The session is made for the file that it writes: packing weights would double the memory.
     options.add_session_config_entry("session.disable_prepacking", "1")
+    if model.branches:
+        return options  # written beside the file, weights of inner graphs get the names of others
     name, size = "file_name", "min_size_in_bytes"
     prefix = "session.optimized_model_external_initializers_"
     options.add_session_config_entry(prefix + name, DATA_FILE)

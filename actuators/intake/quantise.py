@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from forecaster.domain.errors import ModelError
 BLOCK = 32
 _INPUT_LEAST = 128
 """Smaller matrices are read as fast as they are."""
+
+_PLAIN = {
+    "transA": 0, "transB": 0, "transBatchA": 0, "transBatchB": 0, "alpha": 1.0, "beta": 1.0
+}  # fmt: skip
+"""What holds where a product does not say."""
 
 _INTEGER_PRODUCTS = 4
 """ONNX Runtime's accuracy level that multiplies integers."""
@@ -40,13 +46,19 @@ def save_quantised(source: Path, folder: Path, bits: int) -> Path:
 
     model = onnx.load_model(source)
     weights = {each.name: each for each in model.graph.initializer}
-    uses = [name for node in model.graph.node for name in node.input]
+    uses = Counter(
+        name for node in model.graph.node if node.op_type != "Gather" for name in node.input
+    )
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
     taken = 0
     for node in model.graph.node:
         tensor = weights.get(node.input[1]) if _is_product(node, weights) else None
-        if tensor is None or not _worth(node, tensor) or uses.count(tensor.name) > 1:
+        if tensor is None or not _worth(node, tensor) or uses[tensor.name] > 1:
             continue
         _replace(node, model.graph, tensor, bits)
+        # An embedding that is the last matrix, too, is looked up as it was: rows, not products.
+        if tensor.name not in looked_up:
+            model.graph.initializer.remove(tensor)
         taken += 1
     if not taken:
         raise ModelError(
@@ -86,10 +98,11 @@ def quantised(
 
 def _is_product(node: Any, weights: dict[str, Any]) -> bool:
     """Whether a node is ``x @ w``, or ``x @ w + bias`` with a bias for each column."""
-    if node.op_type != "Gemm":
-        return bool(node.op_type == "MatMul")
+    if node.op_type not in {"MatMul", "FusedMatMul", "Gemm"}:
+        return False
     fields = _fields(node)
     plain = fields["transA"] == 0 and fields["alpha"] == fields["beta"] == 1
+    plain = plain and not (fields["transBatchA"] or fields["transBatchB"])
     bias = weights.get(node.input[2]) if len(node.input) > 2 else None
     return plain and (len(node.input) == 2 or (bias is not None and len(bias.dims) == 1))
 
@@ -98,7 +111,7 @@ def _fields(node: Any) -> dict[str, Any]:
     import onnx
 
     given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    return {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | given
+    return _PLAIN | given
 
 
 def _worth(node: Any, tensor: Any) -> bool:
@@ -117,7 +130,6 @@ def _replace(node: Any, graph: Any, tensor: Any, bits: int) -> None:
     bias = ["", "", node.input[2]] if len(node.input) > 2 else []
     values, scales = quantised(matrix, bits)
     names = (f"{tensor.name}.q{bits}", f"{tensor.name}.scales")
-    graph.initializer.remove(tensor)
     graph.initializer.append(onnx.numpy_helper.from_array(values, names[0]))
     graph.initializer.append(onnx.numpy_helper.from_array(scales.ravel(), names[1]))
     taken = onnx.helper.make_node(

@@ -66,6 +66,7 @@ class KubernetesActuator:
         }
         self._orders = OrderBook()
         self._unmade_since: dict[str, float] = {}
+        self._written_s: dict[str, float] = {}
         self._turn = threading.RLock()  # the threads of our API ask as well
 
     @property
@@ -84,7 +85,8 @@ class KubernetesActuator:
                 since_s = self._unmade_since.setdefault(service, now_s)
             else:
                 self._unmade_since.pop(service, None)
-            book = followed(self._keeper.read(), service, seen.pods, now_s)
+            looked_s = self._looked_s(service)
+            book = followed(self._keeper.read(), service, seen.pods, now_s, looked_s)
             leaving = {pod.uid for pod in seen.surplus}
             return fleet_of(book, service, seen.pods, leaving, (seen.unmade, since_s), now_s)
 
@@ -152,10 +154,12 @@ class KubernetesActuator:
 
             def follow(book: Book) -> Book:
                 for service, own in pods.items():
-                    book = followed(book, service, own, now_s)
+                    book = followed(book, service, own, now_s, self._looked_s(service))
                 return book.read_up_to(seq)
 
-            return self._keeper.change(follow).after(seq, limit)
+            found = self._keeper.change(follow).after(seq, limit)
+            self._written_s |= dict.fromkeys(pods, now_s)
+            return found
 
     def requests_after(self, seq: int, limit: int = 10000) -> Sequence[RequestRecord]:
         """Nothing: requests come from the log, or from Prometheus."""
@@ -213,7 +217,13 @@ class KubernetesActuator:
     def _note(self, service: str, reasons: Mapping[str, str]) -> None:
         """Write down what an order brought about, and why."""
         pods, now_s = self._replicas[service].look().pods, self._clock.now_s()
-        self._keeper.change(lambda book: followed(book, service, pods, now_s, reasons))
+        looked_s = self._looked_s(service)
+        self._keeper.change(lambda book: followed(book, service, pods, now_s, looked_s, reasons))
+        self._written_s[service] = now_s
+
+    def _looked_s(self, service: str) -> float:
+        """When what a look showed was written down last, epoch seconds; 0: not since we were started."""
+        return self._written_s.get(service, 0.0)
 
 
 def _denied(service: str, units: int, live: int, said: str) -> CapacityDeniedError:

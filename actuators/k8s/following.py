@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer
+from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer, watched
 from actuators.k8s.pods import Pod
 from forecaster.domain.lifecycle import UnitState
 
@@ -19,6 +19,7 @@ def followed(
     service: str,
     pods: Sequence[Pod],
     now_s: float,
+    looked_s: float = 0.0,
     reasons: Mapping[str, str] | None = None,
 ) -> Book:
     """Write down what became of the service's units.
@@ -29,6 +30,9 @@ def followed(
         All that there are.
     now_s : float
         The end of what is not seen to end, epoch seconds.
+    looked_s : float
+        The look before; 0 where there was none. What became ready long before this one may have done so
+        again: its API tells of the last time only.
     reasons : mapping of str to str, optional
         Why, by pod uid, where an order of ours is the cause.
     """
@@ -47,7 +51,8 @@ def followed(
                 pod.made_s,
                 reason=why or BY_ITSELF,
             )
-        _follow(writer, pod, now_s, why)
+        watches = watched(writer.units[pod.uid].since_s, looked_s, now_s)
+        _follow(writer, pod, now_s, why, watches)
     seen = {pod.uid for pod in pods}
     for uid, entry in list(writer.units.items()):
         if entry.service == service and uid not in seen:
@@ -55,7 +60,7 @@ def followed(
     return writer.book
 
 
-def _follow(writer: Writer, pod: Pod, now_s: float, why: str) -> None:
+def _follow(writer: Writer, pod: Pod, now_s: float, why: str, watches: bool) -> None:
     """Bring one unit to where its pod is; a ready one that is not ready for a while stays ready here."""
     if writer.units[pod.uid].state in _ENDED:
         if pod.state is UnitState.FAILED and writer.units[pod.uid].state is UnitState.DRAINING:
@@ -64,7 +69,7 @@ def _follow(writer: Writer, pod: Pod, now_s: float, why: str) -> None:
     order = list(UnitState)
     for state, at_s in pod.moments():
         if order.index(state) > order.index(writer.units[pod.uid].state):
-            writer.move(pod.uid, state, at_s)
+            writer.move(pod.uid, state, at_s, seen=watches or state is not UnitState.READY)
     if pod.state is UnitState.FAILED:
         writer.move(pod.uid, UnitState.FAILED, now_s, pod.reason)
     elif pod.drain_s is not None and writer.units[pod.uid].state is not UnitState.COLD:

@@ -73,6 +73,8 @@ class KvRows:
         if graphs:
             self._graphs = GraphDecoder(self._memory, self._logits, row_tokens, self._positions)
         self._bindings: dict[tuple[int, int], Any] = {}
+        # A step's logits are megabytes: memory that is given back costs their pages each time.
+        self._decoded: Logits = np.empty((rows, 1, self.vocabulary), self._logits.dtype)
         self._arange = np.arange(row_tokens)
 
     def use(self, session: Any) -> None:
@@ -98,14 +100,15 @@ class KvRows:
         Returns
         -------
         float[n, vocabulary]
-            Logits of each row's next token.
+            Logits of each row's next token; the next call writes over them.
         """
         if self._graphs is not None:
             return self._graphs.decode(self._session, tokens, lengths)
         after = lengths + 1
         mask = (self._arange[: int(after.max())] < after[:, None]).astype(np.int64)
         binding, _kept = self._bound(0, tokens[:, None], mask)
-        logits = self._bind_logits(binding, (tokens.size, 1, self.vocabulary))
+        logits = self._decoded[: tokens.size]
+        _bind_logits(binding, logits)
         self._session.run_with_iobinding(binding)
         return logits[:, 0, :]
 
@@ -118,7 +121,9 @@ class KvRows:
             binding.bind_output("logits", self._memory.device, 0)
             self._session.run_with_iobinding(binding, options)
             return self._cut(binding)
-        logits = self._bind_logits(binding, (1, tokens.size, self.vocabulary))
+        positions = 1 if self._logits.shape[1] == 1 else tokens.size
+        logits: Logits = np.empty((1, positions, self.vocabulary), self._logits.dtype)
+        _bind_logits(binding, logits)
         self._session.run_with_iobinding(binding, options)
         return np.asarray(logits[0, -1, :])
 
@@ -159,12 +164,6 @@ class KvRows:
             binding.bind_input(name, "cpu", 0, np.int64, value.shape, value.ctypes.data)
         return binding, list(inputs.values())
 
-    def _bind_logits(self, binding: Any, shape: tuple[int, int, int]) -> Logits:
-        logits: Logits = np.empty(shape, self._logits.dtype)
-        kind = logits.dtype.type
-        binding.bind_output("logits", "cpu", 0, kind, logits.shape, logits.ctypes.data)
-        return logits
-
     def _cut(self, binding: Any) -> Logits:
         """Bring home the last of the logits, the output that was bound last."""
         assert self._last is not None
@@ -181,6 +180,11 @@ class KvRows:
             found = self._bindings[row, rows] = self._session.io_binding()
             self._memory.bind(found, row, rows)
         return found
+
+
+def _bind_logits(binding: Any, logits: Logits) -> None:
+    kind = logits.dtype.type
+    binding.bind_output("logits", "cpu", 0, kind, logits.shape, logits.ctypes.data)
 
 
 def _memory(pasts: list[TensorSpec], rows: int, row_tokens: int, device: str) -> KvMemory:

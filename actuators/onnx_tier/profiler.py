@@ -39,6 +39,9 @@ from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitTyp
 _DECODED = 12
 _CONTEXT_CELL = 64
 _FIRST_SCENARIOS = 4
+_EXTREMES = 4.0
+"""Times the budget that the grid's extremes may take: they are measured whatever it is."""
+
 _SCV_MAX = 4.0
 _REST_MAX_S = 0.020  # caches are cold by then: a longer rest only costs time
 
@@ -82,7 +85,8 @@ def measure(
     model_path : Path
         ONNX file.
     budget_s : float
-        Time to spend. Slow models overrun it: the extremes of the grid are always measured.
+        Time to spend. Slow models overrun it: the extremes of the grid are always measured, with
+        prompts as long as some budgets allow.
     shapes : mapping of str to tuple of int, optional
         Shapes that a classic model accepts; what it carries when absent.
 
@@ -163,11 +167,12 @@ def _measure_generative(
     budget_s: float,
 ) -> Measurement:
     _run(engine, turns, 1, min(8, engine.row_tokens - _DECODED), watch)
+    longest = _longest(engine, turns, limits, watch, budget_s)
     steps: list[Step] = []
     deadline_s = time.monotonic() + budget_s
     rounds = 0
     while rounds == 0 or time.monotonic() < deadline_s:
-        for number, (rows, prompt) in enumerate(_scenarios(limits, engine.row_tokens)):
+        for number, (rows, prompt) in enumerate(_scenarios(limits, longest)):
             if (rounds or number >= _FIRST_SCENARIOS) and time.monotonic() > deadline_s:
                 break
             steps += _run(engine, turns, rows, prompt, watch)
@@ -222,9 +227,24 @@ def _design(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.stack([(b > 0).astype(np.float64), b, ctx, reads, p, p * p], axis=1)
 
 
-def _scenarios(limits: GenerativeProfile, row_tokens: int) -> Iterator[tuple[int, int]]:
+def _longest(
+    engine: GenerateEngine,
+    turns: _Turns,
+    limits: GenerativeProfile,
+    watch: _Watch,
+    budget_s: float,
+) -> int:
+    """Return the longest prompt of the grid: half a row, or what a full unit reads in time."""
+    most = max(1, engine.row_tokens // 2 - _DECODED)
+    probe = min(most, limits.chunk_tokens)
+    step = max(_run(engine, turns, 1, probe, watch), key=lambda each: each.p)
+    read_s = step.seconds / max(1, step.p)
+    affordable = int(_EXTREMES * budget_s / (read_s * (limits.max_batch + 1)))
+    return min(most, max(probe, affordable))
+
+
+def _scenarios(limits: GenerativeProfile, longest: int) -> Iterator[tuple[int, int]]:
     """Yield (sequences, prompt tokens), the extremes of the grid first."""
-    longest = max(1, row_tokens // 2 - _DECODED)
     shortest = max(1, min(8, limits.chunk_tokens // 8, longest))
     most = limits.max_batch
     grid = [(1, shortest), (most, shortest), (1, longest), (most, longest)]

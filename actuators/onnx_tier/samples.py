@@ -14,6 +14,9 @@ from actuators.onnx_tier.wire import Tensor
 SHAPES_KEY = "tidegate.sample_shapes"
 """Metadata of a deployed model: a JSON object of input names to shapes that it accepts."""
 
+VALUES_KEY = "tidegate.sample_values"
+"""Metadata of a deployed model: a JSON object of input names to the one number that fills them."""
+
 _WORDS = ("ebb", "flow", "spring tide", "")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -23,6 +26,11 @@ def stated_shapes(signature: ModelSignature) -> Shapes:
     """Return the sample shapes that a deployed model carries; empty for others."""
     stated = json.loads(signature.metadata.get(SHAPES_KEY, "{}"))
     return {name: tuple(shape) for name, shape in stated.items()}
+
+
+def stated_values(signature: ModelSignature) -> Mapping[str, float]:
+    """Return what inputs must hold, as a deployed model carries it; empty for others."""
+    return {k: float(v) for k, v in json.loads(signature.metadata.get(VALUES_KEY, "{}")).items()}
 
 
 def sample_shape(spec: TensorSpec, rows: int, shapes: Shapes) -> tuple[int, ...]:
@@ -61,11 +69,14 @@ def sample_inputs(
     """
     random = np.random.default_rng(seed)
     known = stated_shapes(signature) if shapes is None else shapes
+    values = stated_values(signature)
     named: list[tuple[str, Tensor]] = []
     for spec in signature.inputs:
         shape, dtype = sample_shape(spec, rows, known), np.dtype(spec.dtype)
-        if dtype.kind == "O":
-            value: Tensor = tensor_of(random.choice(_WORDS, shape).ravel().tolist(), shape)
+        if spec.name in values:
+            value: Tensor = np.full(shape, values[spec.name]).astype(dtype)
+        elif dtype.kind == "O":
+            value = tensor_of(random.choice(_WORDS, shape).ravel().tolist(), shape)
         elif dtype.kind in "fV":
             value = random.standard_normal(shape).astype(dtype)
         elif dtype.kind == "b" or "mask" in spec.name:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from actuators.onnx_tier.samples import sample_shape, stated_shapes
+from actuators.onnx_tier.samples import sample_shape, stated_shapes, stated_values
 from actuators.onnx_tier.sampling import GREEDY
 from actuators.onnx_tier.session import ModelSignature, signature_of
 from actuators.onnx_tier.wire import Header, Tensor, pack_tensors
@@ -37,13 +37,13 @@ def warm_up_frame(unit_type: UnitType, inputs: list[Header]) -> tuple[Header, by
     if isinstance(unit_type.profile, GenerativeProfile):
         header = {"t": "generate", "max_tokens": 2, "sampling": list(astuple(GREEDY)), "stop": []}
         return header | {"id": WARM_UP_ID}, _PROMPT.tobytes()
-    zeros = [(each["name"], _nothing(each["shape"], each["dtype"])) for each in inputs]
-    entries, body = pack_tensors(zeros)
+    filled = [(each["name"], _filled(**each)) for each in inputs]
+    entries, body = pack_tensors(filled)
     return {"t": "infer", "id": WARM_UP_ID, "inputs": entries, "outputs": []}, body
 
 
-def _nothing(shape: list[int], dtype: str) -> Tensor:
-    return np.full(shape, "", object) if dtype == "object" else np.zeros(shape, dtype)
+def _filled(shape: list[int], dtype: str, value: float, **_name: str) -> Tensor:
+    return np.full(shape, "", object) if dtype == "object" else np.full(shape, value).astype(dtype)
 
 
 def warm_up_for(unit_type: UnitType, session: Any) -> tuple[Header, bytes]:
@@ -52,10 +52,15 @@ def warm_up_for(unit_type: UnitType, session: Any) -> tuple[Header, bytes]:
 
 
 def warm_up_inputs(signature: ModelSignature) -> list[Header]:
-    """Return ``name``, ``dtype`` and a shape that the model accepts, for each of its inputs."""
-    shapes = stated_shapes(signature)
+    """Return ``name``, ``dtype``, and a shape and ``value`` that the model accepts, of each input."""
+    shapes, values = stated_shapes(signature), stated_values(signature)
     return [
-        {"name": each.name, "dtype": each.dtype, "shape": list(sample_shape(each, 1, shapes))}
+        {
+            "name": each.name,
+            "dtype": each.dtype,
+            "shape": list(sample_shape(each, 1, shapes)),
+            "value": values.get(each.name, 0.0),
+        }
         for each in signature.inputs
     ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer, fenced
+from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer, fenced, watched
 from actuators.book_file import keep, recalled, replace_text
 from actuators.open_inference.following import Job, Look, Patience, next_of
 from actuators.open_inference.host import Host
@@ -63,6 +63,8 @@ class OpenInferenceActuator:
         self._file, self._routes = folder / "open_inference.json", folder / "routes.json"
         self._book = recalled(self._file)
         self._orders = OrderBook()
+        self._looked_s = 0.0
+        self._begun_again: set[str] = set()  # loads that a restart cut
         self._turn = threading.RLock()  # the threads of our API ask as well
 
     def close(self) -> None:
@@ -203,6 +205,8 @@ class OpenInferenceActuator:
         ]
         self._adopt(writer, now_s)
         self._write(writer.book)
+        self._looked_s = now_s
+        self._begun_again &= writer.units.keys()
         for unit_id, each in jobs:
             self._start(unit_id, each)
 
@@ -216,8 +220,11 @@ class OpenInferenceActuator:
             writer.move(unit_id, UnitState.FAILED, now_s, "its server or service left the settings")
             return None
         following = next_of(entry, self._moment(entry, now_s), now_s, self._patience)
+        if following.job is Job.LOAD:
+            self._begun_again.add(unit_id)
+        watches = unit_id not in self._begun_again and watched(entry.since_s, self._looked_s, now_s)
         for state, why in following.moves:
-            writer.move(unit_id, state, now_s, why)
+            writer.move(unit_id, state, now_s, why, seen=watches or state is not UnitState.READY)
         return following.job
 
     def _moment(self, entry: Entry, now_s: float) -> Look:
@@ -241,7 +248,7 @@ class OpenInferenceActuator:
                 if loaded is not None and loaded.ready and (service, label) not in known:
                     unit_id = _enter(writer, service, label, now_s, ADOPTED)
                     for state in _LIFE:
-                        writer.move(unit_id, state, now_s)
+                        writer.move(unit_id, state, now_s, seen=state is not UnitState.READY)
 
     def _free(self, service: str) -> list[str]:
         """Servers with room that know the model; where it failed of late, last."""

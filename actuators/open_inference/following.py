@@ -9,6 +9,8 @@ from actuators.book import Entry
 from actuators.open_inference.host import Loaded
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 
+LOADED = "loaded while nobody looked"
+
 
 class Job(Enum):
     """What takes a while on a server."""
@@ -116,6 +118,9 @@ def _lost(entry: Entry, away_s: float) -> Next:
 
 def _warming(entry: Entry, look: Look) -> Next:
     if look.ended is None:  # nobody works on it: we were started anew in between
+        if look.loaded is not None and look.loaded.ready:
+            why = "; ".join(filter(None, (entry.reason, LOADED)))
+            return Next(((UnitState.WARMING, why), (UnitState.READY, why)))
         return Next(job=Job.LOAD if look.loaded is not None else None)
     if look.ended.failed:
         return Next(((UnitState.FAILED, look.ended.failed),))

@@ -59,6 +59,7 @@ class RayServeActuator:
         self._autoscaled = autoscaled
         self._orders = OrderBook()
         self._unmade_since: dict[str, float] = {}
+        self._looked_s: dict[str, float] = {}
         self._turn = threading.RLock()  # the threads of our API ask as well
 
     def close(self) -> None:
@@ -177,7 +178,9 @@ class RayServeActuator:
             self._unmade_since.setdefault(service, now_s)
         else:
             self._unmade_since.pop(service, None)
-        self._write(followed(self._book, service, seen, now_s, reason, ending))
+        looked_s = self._looked_s.get(service, 0.0)
+        self._write(followed(self._book, service, seen, now_s, looked_s, reason, ending))
+        self._looked_s[service] = now_s
         return seen
 
     def _look_everywhere(self) -> None:

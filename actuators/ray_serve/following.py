@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer
+from actuators.book import FAILED_SHOWN_S, Book, Entry, Writer, watched
 from actuators.ray_serve.api import Replica, Seen
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.units import Fleet, UnitView
@@ -19,7 +19,13 @@ def unit_id_of(service: str, replica: Replica) -> str:
 
 
 def followed(
-    book: Book, service: str, seen: Seen, now_s: float, reason: str = "", ending: bool = False
+    book: Book,
+    service: str,
+    seen: Seen,
+    now_s: float,
+    looked_s: float,
+    reason: str = "",
+    ending: bool = False,
 ) -> Book:
     """Write down what became of the service's replicas.
 
@@ -27,6 +33,8 @@ def followed(
     ----------
     now_s : float
         When a change was seen, epoch seconds: Ray says only when a replica was begun.
+    looked_s : float
+        The look before; 0 where there was none.
     reason : str
         The order that brings or ends what is new; empty: none of ours.
     ending : bool
@@ -41,7 +49,8 @@ def followed(
             writer.units[unit_id] = Entry(
                 unit_id, service, UnitState.COLD, begun_s, begun_s, reason=reason or BY_ITSELF
             )
-        _follow(writer, unit_id, each, now_s, reason)
+        watches = watched(writer.units[unit_id].since_s, looked_s, now_s)
+        _follow(writer, unit_id, each, now_s, reason, watches)
     present = {unit_id_of(service, each) for each in seen.replicas}
     for unit_id, entry in list(writer.units.items()):
         if entry.service == service and unit_id not in present:
@@ -70,7 +79,9 @@ def fleet_of(book: Book, service: str, seen: Seen, now_s: float, unmade_since_s:
     return Fleet(service, now_s, tuple(units))
 
 
-def _follow(writer: Writer, unit_id: str, replica: Replica, now_s: float, reason: str) -> None:
+def _follow(
+    writer: Writer, unit_id: str, replica: Replica, now_s: float, reason: str, watches: bool
+) -> None:
     entry = writer.units[unit_id]
     if entry.state in (UnitState.DRAINING, UnitState.FAILED):
         return
@@ -78,7 +89,7 @@ def _follow(writer: Writer, unit_id: str, replica: Replica, now_s: float, reason
     goal = replica.state if replica.state in _WAY else UnitState.STARTING
     for state in _WAY[reached + 1 : _WAY.index(goal) + 1]:
         at_s = now_s if state in (UnitState.WARMING, UnitState.READY) else entry.ordered_s
-        writer.move(unit_id, state, at_s)
+        writer.move(unit_id, state, at_s, seen=watches or state is not UnitState.READY)
     if replica.state is UnitState.DRAINING:
         writer.move(unit_id, UnitState.DRAINING, now_s, reason)
 

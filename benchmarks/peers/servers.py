@@ -31,6 +31,7 @@ PACKAGES = {
     "mlserver": ("mlserver", "onnxruntime"),
     "litserve": ("litserve", "onnxruntime"),
     "ray": ("ray[serve]",),
+    "genai": ("onnxruntime-genai", "numpy"),
     "dynamo": (
         "grpcio", "protobuf", "pydantic", "msgspec", "prometheus-client", "numpy", "scipy", "pyyaml",
         "aiohttp", "scikit-learn", "pandas", "prophet", "pmdarima", "filterpy", "kubernetes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ _WEIGHT_BITS = {"keep": 0, "fp16": 16, "int8": 8, "int4": 4}
 
 @app.command("deploy")
 def deploy_command(
-    model: Annotated[Path, typer.Argument(help="ONNX file, or the folder that holds it")],
+    model: Annotated[Path, typer.Argument(help="ONNX or GGUF file, or its folder")],
     name: Annotated[
         str, typer.Option(help="name of the unit type [default: the file's or folder's]")
     ] = "",
@@ -38,6 +39,10 @@ def deploy_command(
     shape: Annotated[
         list[str] | None,
         typer.Option(help="shape of an input whose free axes take few lengths, as x=1x512"),
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(help="number that fills an input which takes few, as rate=16000"),
     ] = None,
     max_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="most sequences or rows at once")
@@ -65,10 +70,12 @@ def deploy_command(
 ) -> None:
     """Check a model, optimise it, measure it against the original, write its unit type.
 
-    Generative models are those with a KV cache, as onnxruntime-genai's builder writes them.
+    Generative models are those with a KV cache, as onnxruntime-genai's builder writes them; a Llama
+    in GGUF is converted (extra `gguf`).
 
     Example: `tidegate deploy model.onnx --name ranker --rate 200 --latency-p99 0.1`
     """
+    from actuators.intake.conversion import gguf_in
     from actuators.intake.intake import Wishes
     from forecaster.wiring.deploy import Peak, deploy
 
@@ -80,10 +87,10 @@ def deploy_command(
         raise SettingError("--compute-share", compute_share, "0 < share <= 1")
     if not 0 < device_memory_share <= 1:
         raise SettingError("--device-memory-share", device_memory_share, "0 < share <= 1")
-    for option, value in (("--rate", rate), ("--ttft-p99", ttft_p99), ("--tpot-p99", tpot_p99),
+    for option, stated in (("--rate", rate), ("--ttft-p99", ttft_p99), ("--tpot-p99", tpot_p99),
                           ("--latency-p99", latency_p99)):  # fmt: skip
-        if value is not None and not 0 < value < float("inf"):
-            raise SettingError(option, value, "a finite number above 0")
+        if stated is not None and not 0 < stated < float("inf"):
+            raise SettingError(option, stated, "a finite number above 0")
     peak = None
     if rate is not None:
         if ttft_p99 is tpot_p99 is latency_p99 is None:
@@ -98,6 +105,7 @@ def deploy_command(
         chunk_tokens=chunk_tokens,
         tpot_s=tpot_p99,
         shapes=dict(_shape(each) for each in shape or ()),
+        values=dict(_value(each) for each in value or ()),
         weight_bits=_WEIGHT_BITS[weights],
         provider=provider,
         threads=threads,
@@ -109,7 +117,8 @@ def deploy_command(
         replace=replace,
     )
     settings = load_settings(config)
-    with progress(f"deploying {model.name}", _STEPS + bool(wishes.weight_bits)) as advance:
+    steps = _STEPS + bool(wishes.weight_bits) + (gguf_in(model) is not None)
+    with progress(f"deploying {model.name}", steps) as advance:
         done = 0
 
         def say(text: str) -> None:
@@ -135,6 +144,17 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not equals or not name or not all(size > 0 for size in shape):
         raise SettingError("--shape", text, "an input and its lengths, as x=1x512")
     return name, shape
+
+
+def _value(text: str) -> tuple[str, float]:
+    name, equals, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not equals or not name or not math.isfinite(value):
+        raise SettingError("--value", text, "an input and its number, as rate=16000")
+    return name, value
 
 
 def _table(found: dict[str, Any]) -> Table:

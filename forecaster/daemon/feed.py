@@ -79,6 +79,7 @@ class DemandFeed:
         self.calendar = service.calendar
         self._hours_s = np.ones(24)
         self._history: DemandSeries | None = None
+        self._silent_s = np.zeros(0)  # starts of slots of the last day of which nothing was known
         self.asked: DemandSeries | None = None
 
     @property
@@ -126,6 +127,7 @@ class DemandFeed:
         calibrated = calibrated.in_units(row.log_sample / self.service.log_sample)
         self.live = LiveForecaster(calibrated, load, self.calendar)
         self.row, self._history = row, load
+        self._silent_s = silent_slots(last_days(load, 1.0))
         self.seen_rps = float(np.nanmax(load.arrivals, initial=0.0)) / load.slot_s
         self._learn(last_days(found, 1.0))
 
@@ -146,6 +148,7 @@ class DemandFeed:
         self._hours_s = work_by_hour(seen) if seen.work_s.size else np.ones(24)
         load, self.mean_work_s = as_load(seen)
         self.asked, self._history, self.row = seen, load, None
+        self._silent_s = silent_slots(last_days(load, 1.0))
         self.live = begin(load, self.calendar, prior, self.service.log_sample)
         self.seen_rps = 0.0  # what it will have at most is not known either
         self._learn(last_days(seen, 1.0))
@@ -162,7 +165,10 @@ class DemandFeed:
         self._learn(last_days(found, 1.0))
 
     def advance(self, until_s: float) -> None:
-        """Append the slots that closed up to `until_s`; a new champion is taken in first."""
+        """Append the slots that closed up to `until_s`; a new champion is taken in first.
+
+        What fills a silence of the last day later, as a log that is read on after an hour, is taken in, too.
+        """
         row = self.store.live_model(self.service.name)
         if self.live is None or row is None or row.model_id != self.model_id:
             self.reload(until_s)
@@ -172,6 +178,10 @@ class DemandFeed:
         if until_s > live.end_s:
             series = self._recent(live, until_s)
             load, _ = as_load(series, self.mean_work_s)
+            if filled(load, self._silent_s):
+                self.reload(until_s)
+                return
+            self._silent_s = silent_slots(load)
             fresh = load.arrivals[round((live.end_s - load.start_s) / live.slot_s) :]
             live.advance(fresh)
             self.seen_rps = max(self.seen_rps, float(np.nanmax(fresh, initial=0.0)) / live.slot_s)
@@ -271,6 +281,29 @@ class DemandFeed:
             self.mix, self.dispersion = series.mix, max(series.dispersion, 1.0)
             rate_rps = float(np.nanmean(last)) / series.slot_s
             self.day_requests = rate_rps * DAY_S * self.service.log_sample
+
+
+def silent_slots(series: DemandSeries) -> FloatArray:
+    """Starts of the slots of which nothing is known, epoch seconds."""
+    return np.asarray(series.start_s + series.slot_s * np.flatnonzero(np.isnan(series.arrivals)))
+
+
+def filled(series: DemandSeries, silent_s: FloatArray) -> bool:
+    """Whether requests came to be known in slots that were silent.
+
+    Examples
+    --------
+    >>> from forecaster.domain.demand import TokenMix
+    >>> none = np.zeros(0)
+    >>> def seen(*counts: float) -> DemandSeries:
+    ...     return DemandSeries("s", 0, 60, np.array(counts), none, none, TokenMix.of(1, 1), 1.0)
+    >>> silent_s = silent_slots(seen(5, np.nan, np.nan, 4))
+    >>> silent_s.tolist(), filled(seen(5, np.nan, np.nan, 4), silent_s), filled(seen(5, 6, 3, 4), silent_s)
+    ([60.0, 120.0], False, True)
+    """
+    at = np.round((silent_s - series.start_s) / series.slot_s).astype(int)
+    at = at[(at >= 0) & (at < series.arrivals.size)]
+    return bool((series.arrivals[at] > 0).any())
 
 
 def given(live: LiveForecaster, arrivals: float) -> LiveForecaster:

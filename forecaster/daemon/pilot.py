@@ -19,11 +19,7 @@ from forecaster.daemon.pooled import carry_out
 from forecaster.daemon.present import PRESENT_STATES
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.trough import let_in
-from forecaster.domain.errors import (
-    ActuatorUnavailableError,
-    FencedError,
-    StoreError,
-)
+from forecaster.domain.errors import ActuatorUnavailableError, FencedError, StoreError
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, TideTable, Verb
 from forecaster.domain.ports import Actuator, Clock
@@ -78,6 +74,8 @@ class Pilot:
         Until when the tier's log was copied, epoch seconds; infinite before the first time.
     pinned_anew : bool
         A pin was set or taken away, perhaps through another daemon, and is not planned with yet.
+    returned : bool
+        The plan in force is of long before a restart: it is made anew before anything is ordered.
     room : callable
         Units for which its quota has GPUs now; None without a quota.
     """
@@ -108,7 +106,7 @@ class Pilot:
         self.starts: list[UnitEvent] = []
         self.records: list[RequestRecord] = []
         self.observed_s = math.inf
-        self.ticked_s: float | None = None
+        self.watched_s: float | None = None
         self.fence: int | None = None
         self.holder = ""
         self.pinned_anew = False
@@ -118,6 +116,7 @@ class Pilot:
         self.shadow_said: int | None = None
         table, plan_id = spool.last_table(service.name)
         self.state = PilotState(table=table, table_id=plan_id, lead_time_s=self.planner.lead_s())
+        self._return()
 
     def learn_leads(self, events: list[UnitEvent]) -> None:
         """Take measured lead times from this service's unit events.
@@ -151,11 +150,12 @@ class Pilot:
         """
         self.planner.leads = [round(lead_s, LEAD_DIGITS) for lead_s in leads_s][-LEADS_MOST:]
         self.starts = list(starts)
-        self.records, self.ticked_s = [], None
+        self.records, self.watched_s = [], None
         self.shadow = self.shadow_said = None  # another leader moved it on
         if plan is not None and plan.plan_id > self.state.table_id:
             self.state.table, self.state.table_id = table_from_dict(plan.output), plan.plan_id
             self.planner.recall(plan.inputs.get("learnt", {}))
+        self._return()
 
     def draft(self, nowcast_erl: float | None = None) -> Draft:
         """Advance the forecast to the last closed slot and plan as if no GPU were shared.
@@ -174,9 +174,10 @@ class Pilot:
         """
         now_s = self.clock.now_s()
         self.planner.pin = self.store.pin(self.service.name)
-        self.pinned_anew = False
+        self.pinned_anew = self.returned = False
+        fleet = self._observe()
         self.planner.feed.advance(min(now_s, self.observed_s) - self.settle_s)
-        made = self.planner.plan(now_s, self._observe(), nowcast_erl)
+        made = self.planner.plan(now_s, fleet, nowcast_erl)
         return Draft(made, now_s, nowcast_erl)
 
     def settle(self, draft: Draft, share: Share | None) -> None:
@@ -211,7 +212,9 @@ class Pilot:
             self.store.learning.foretell(self.service.name, said)
 
     def watch(self) -> float | None:
-        """Learn from the requests that ended since the last tick.
+        """Learn from the requests that ended since their log was copied last.
+
+        Where it could not be copied they wait: what comes in one piece after an outage is no crowd.
 
         Returns
         -------
@@ -222,10 +225,12 @@ class Pilot:
             fleet = self._observe()
         except ActuatorUnavailableError:
             return None  # the tick says so
+        if not math.isfinite(self.observed_s) or self.observed_s == self.watched_s:
+            return None
         own, self.records = self.records, []
         now_s = self.clock.now_s()
-        seconds = 0.0 if self.ticked_s is None else now_s - self.ticked_s
-        self.ticked_s = now_s
+        seconds = 0.0 if self.watched_s is None else self.observed_s - self.watched_s
+        self.watched_s = self.observed_s
         self.planner.watch(own, fleet, now_s, seconds)
         return self.planner.breach_erl(self.state.forecast, now_s)
 
@@ -259,7 +264,7 @@ class Pilot:
             "fleet": fleet_to_dict(fleet),
             "policy": asdict(policy),
         }
-        changed = ordered or not self._same_as_last(decision)
+        changed = ordered or not self.state.repeats(decision)
         if changed:
             try:
                 said = {**decision_to_dict(decision), "note": note}
@@ -276,8 +281,11 @@ class Pilot:
 
     def let_in(self) -> None:
         """Say how much batch work there is room for."""
-        fleet, now_s = self.state.fleet, self.clock.now_s()
-        let_in(self.actuator, fleet, self.planner.spare_erl(fleet, self.state.forecast, now_s))
+        forecast, now_s = self.state.forecast, self.clock.now_s()
+        let_in(
+            self.actuator, self.state.fleet,
+            lambda fleet: self.planner.spare_erl(fleet, forecast, now_s),
+        )  # fmt: skip
 
     def hear_pin(self, said: str) -> None:
         """Take note of the last word about the pin; a new one is planned with at once."""
@@ -305,6 +313,12 @@ class Pilot:
         self.planner.denied_s, self.planner.drains = before.denied_s, before.drains
         self.gate.service = service
 
+    def _return(self) -> None:
+        """Take note when the plan in force is of long before: a new one, and no scale-in on an old log."""
+        self.returned = self.state.late(self.clock.now_s(), self.settings.planner.replan_s)
+        if self.returned and self.state.table is not None:
+            self.planner.lag_s = self.state.table.made_s - self.state.table.data_until_s
+
     def _observe(self) -> Fleet:
         self.state.fleet = self.actuator.observe(self.service.name)
         return self.state.fleet
@@ -330,14 +344,6 @@ class Pilot:
             log.warning("%s: %s", decision.service, said)
         return said
 
-    def _same_as_last(self, decision: Decision) -> bool:
-        last = self.state.decision
-        return last is not None and (last.verb, last.target_units, last.reason) == (
-            decision.verb,
-            decision.target_units,
-            decision.reason,
-        )
-
     def _journal(
         self, at_s: float, inputs: dict[str, Any], output: dict[str, Any], ordered: bool
     ) -> None:
@@ -347,6 +353,7 @@ class Pilot:
             "ordered": ordered, "by": by,
         }  # fmt: skip
         try:
-            self.store.append_decision(**entry, fence=self.fence)
+            # What orders nothing need not be on the disk before the next service's turn.
+            self.store.append_decision(**entry, fence=self.fence, durable=ordered)
         except StoreError:
             self.spool.push(entry)

@@ -10,6 +10,9 @@ from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.plan import Decision, TideTable
 from forecaster.domain.units import Fleet
 
+LATE_PLANS = 2.0
+"""A plan that is older than so many times what lies between two plans is late."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -40,3 +43,16 @@ class PilotState:
     lead_time_s: float = 0.0
     note: str = ""
     recent: deque[Decision] = field(default_factory=lambda: deque(maxlen=200))
+
+    def repeats(self, decision: Decision) -> bool:
+        """Whether a decision says what the last one did."""
+        last = self.decision
+        return last is not None and (last.verb, last.target_units, last.reason) == (
+            decision.verb,
+            decision.target_units,
+            decision.reason,
+        )
+
+    def late(self, now_s: float, replan_s: float) -> bool:
+        """Whether the plan in force should have been made anew long ago."""
+        return self.table is not None and now_s - self.table.made_s > LATE_PLANS * replan_s

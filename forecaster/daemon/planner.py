@@ -93,6 +93,8 @@ class Planner:
         Units set by hand.
     denied_s : float
         When capacity was refused last, epoch seconds.
+    lag_s : float or None
+        After a return: how old the log was when the last plan before it was made; None once it is no older now.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Planner:
         self.drains: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
+        self.lag_s: float | None = None
         self._arrivals, self._evidence = Arrivals(), Evidence()
         self._outlook: tuple[float, float, FloatArray] | None = None
         self._fed = False
@@ -204,6 +207,8 @@ class Planner:
             raise PendingError(
                 f"the sizing table of {self.service.name!r} is being built", "wait a few seconds"
             )
+        if now_s - feed.data_until_s <= self._silent_s():
+            self.lag_s = None
         policy = self.policy(now_s, self.price_s(capacity, forecast))
         soon = max(math.ceil(SOON_S / forecast.slot_s), 1)
         even, _ = expected_outside_rps(
@@ -270,11 +275,11 @@ class Planner:
         return self._load_erl(count, window_s)
 
     def spare_erl(
-        self, fleet: Fleet | None, forecast: QuantileForecast | None, now_s: float
+        self, fleet: Fleet, forecast: QuantileForecast | None, now_s: float
     ) -> float | None:
         """Busy units' worth of batch work that fits now beside what is forecast and what came; None: unknown."""
         curve = self.carrying.believed()
-        if fleet is None or forecast is None or curve is None:
+        if forecast is None or curve is None:
             return None
         ready = min(self.whole(fleet, UnitState.READY), curve.max_units)
         seconds = self._arrivals.seconds
@@ -315,11 +320,14 @@ class Planner:
         return float(forecast.offered_load_erl.max(initial=0.0))
 
     def _silent_s(self) -> float:
-        """A tier that reports every request is silent sooner than a log that is brought by hand."""
-        stale_s = self.settings.planner.stale_s
-        if not self._fed or self.feed.row is None:
+        """A tier that reports every request is silent sooner than a log that is brought by hand.
+
+        After a return it is behind until it is no older than it was before.
+        """
+        stale_s, lag_s = self.settings.planner.stale_s, 0.0 if self._fed else self.lag_s
+        if lag_s is None or self.feed.row is None:
             return stale_s
-        return min(stale_s, self.settle_s + 2 * self.feed.row.slot_s)
+        return min(stale_s, self.settle_s + 2 * self.feed.row.slot_s + lag_s)
 
     def _least_units(self) -> int:
         """Units that must be thinkable: floors and pins."""

@@ -268,7 +268,9 @@ class Daemon:
         for pilot in group.pilots:
             self.failures.guard("watch", pilot, partial(look, pilot))
         wanted = any(found is not None for found in now_erl.values())
-        wanted = wanted or any(p.state.table is None or p.pinned_anew for p in group.pilots)
+        wanted = wanted or any(
+            p.state.table is None or p.pinned_anew or p.returned for p in group.pilots
+        )
         if wanted and self.patience.allows(group.pilots[0].service.name):
             began_s = time.monotonic()
             self.sharing.replan(group, self.failures.guard, now_erl)

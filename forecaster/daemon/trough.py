@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -29,16 +29,18 @@ def on_the_clock(backlog: Sequence[Backlog], speed: float) -> tuple[Backlog, ...
     return tuple(replace(each, work_s=each.work_s * speed) for each in backlog)
 
 
-def let_in(actuator: Actuator, fleet: Fleet | None, busy_units: float | None) -> None:
+def let_in(actuator: Actuator, fleet: Fleet | None, spare: Callable[[Fleet], float | None]) -> None:
     """Tell a tier where batch work waits how much of it there is room for.
 
     Parameters
     ----------
-    busy_units : float or None
-        What the ready units have to spare; None: nobody knows, the tier goes by what it sees.
+    spare : callable
+        Busy units that the ready ones have to spare, asked where work waits; None: nobody knows, the tier goes by
+        what it sees.
     """
-    if fleet is None or not fleet.backlog or busy_units is None:
+    if fleet is None or not fleet.backlog or not isinstance(actuator, TakesBatchWork):
         return
-    if isinstance(actuator, TakesBatchWork):
+    busy_units = spare(fleet)
+    if busy_units is not None:
         with suppress(ActuatorUnavailableError):  # the tick says so; what was said last goes on
             actuator.let_in(fleet.service, busy_units)

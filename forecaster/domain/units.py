@@ -103,7 +103,8 @@ class UnitEvent:
     at_s : float
         When the edge was taken, epoch seconds on the installation's clock.
     seconds : float
-        How long the unit was in `before`.
+        How long the unit was in `before`; NaN for one that was found ready after nobody had looked for a
+        while: how long it took to start is not known.
     pool : Pool
         What the unit does for its service.
     """

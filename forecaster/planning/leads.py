@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +16,15 @@ PRIOR_WEIGHT = 3
 
 
 def lead_times_s(events: Sequence[UnitEvent]) -> list[float]:
-    """Seconds from the first event of each unit to its READY, in order of readiness."""
+    """Seconds from the first event of each unit to its READY, in order of readiness.
+
+    Units of which nobody saw when they became ready are left out.
+    """
     ordered: dict[str, float] = {}
     leads = []
     for event in sorted(events, key=lambda e: (e.tier, e.seq)):
         ordered.setdefault(event.unit_id, event.at_s - event.seconds)
-        if event.after is UnitState.READY:
+        if event.after is UnitState.READY and not math.isnan(event.seconds):
             leads.append(event.at_s - ordered[event.unit_id])
     return leads
 

@@ -123,12 +123,14 @@ class Books:
     def aim(self, service: str, at_s: float, units: int, fence: int | None = None) -> None:
         """Write down what Tidegate would hold from now on.
 
+        It does not wait for the disk: the order that it stands for does, and takes it along.
+
         Raises
         ------
         FencedError
             When `fence` is given and another leader was elected since: nothing is written.
         """
-        with self._pool.transaction() as connection:
+        with self._pool.transaction(durable=False) as connection:
             refuse_late(connection, fence)
             number = services.service_ids(connection, [service])[service]
             connection.execute(_SQL["aim"], {"service_id": number, "at_s": at_s, "units": units})

@@ -314,8 +314,6 @@ class Store:
         with self._pool.transaction() as connection:
             return switches.switches(connection, limit, before_id)
 
-    # Journal
-
     def append_decision(
         self,
         service: str,
@@ -325,14 +323,15 @@ class Store:
         ordered: bool,
         fence: int | None = None,
         by: str = "",
+        durable: bool = True,
     ) -> int:
-        """Append to the journal and return the entry's number. NaN is stored as null.
+        """Append to the journal, NaN as null, and return the entry's number; `durable`: see `Pool.transaction`.
 
         With a leadership's number as `fence` only while that one leads; else `FencedError`.
         """
-        number = self._service_ids({service})[service]
         entry = {"inputs": inputs, "output": output, "ordered": ordered, "by": by}
-        with self._pool.transaction() as connection:
+        with self._pool.transaction(durable) as connection:
+            number = services.service_ids(connection, {service})[service]
             return journal.append_decision(connection, number, at_s, entry, fence)
 
     def decisions(

@@ -60,13 +60,19 @@ class Pool:
             )  # whoever opens a store pays for its connection, not the first query
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Lend a connection inside one transaction: committed at the end, undone by any error."""
+    def transaction(self, durable: bool = True) -> Iterator[Connection]:
+        """Lend a connection inside one transaction: committed at the end, undone by any error.
+
+        What is not `durable` is seen at once as well, but does not wait for the disk: a crash of the server within the
+        next second may take it. Whatever is durable takes all before it to the disk.
+        """
         self._absence.refuse()
         with (
             self._absence.noticed(), translated_errors(),
             self._borrowed() as connection, connection.transaction(),
         ):  # fmt: skip
+            if not durable:
+                connection.execute("set local synchronous_commit to off")
             yield connection
 
     @contextmanager

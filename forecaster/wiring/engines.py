@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -82,18 +83,22 @@ def over_ray(work: Work, batches: Iterable[Batch], jobs: int) -> Iterator[Batch]
     SettingError
         When Ray is not installed.
     ModelError
-        When a worker dies or the cluster is not there.
+        When Ray does not start, a worker dies, or the cluster is not there.
     """
     try:
-        import ray
+        import ray as installed
     except ImportError as error:
         raise SettingError(
             "--engine", "ray", "Ray is not installed", "pip install 'tidegate[ray]'"
         ) from error
+    ray: Any = installed  # typed in part
     address = os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+    try:  # without an address one of its own, also where another cluster runs on this machine
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except Exception as error:  # Ray raises nothing more precise where its start takes too long
+        raise ModelError(f"Ray does not start: {error}", "run the same command again") from error
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         workers = jobs if not address else max(int(ray.cluster_resources().get("CPU", jobs)), 1)
         remote = ray.remote(num_cpus=1)(work)
         pending: dict[Any, int] = {}

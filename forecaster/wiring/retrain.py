@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from threadpoolctl import threadpool_limits
+
 from forecaster.config import Settings
 from forecaster.daemon.training import TrainReport, lessons, taught
 from forecaster.domain.errors import DataError, TooLittleHistoryError
@@ -127,9 +129,13 @@ def retrain(
 
 
 def teach(batch: list[Lesson]) -> Answer:
-    """Train one batch; what was learnt, and the CPU seconds it took."""
+    """Train one batch; what was learnt, and the CPU seconds it took.
+
+    Batches have a core each: threads of the algebra would only wait for one another on it.
+    """
     began = time.process_time()
-    return train_batch(batch), time.process_time() - began
+    with threadpool_limits(1):
+        return train_batch(batch), time.process_time() - began
 
 
 def _taught(batches: Iterator[Batch], terms: Terms, left: int) -> Iterator[Batch]:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from tests.integration.run_helpers import DEMO, Tidegate, nothing_left, ready
 from tests.integration.tier_helpers import until
 
 CHROMIUM = Path("/usr/bin/chromium")
-AXE = "axe-core@4.10.3"
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -51,20 +47,3 @@ def dashboard(browser: Browser, open_folder: Callable[[], Path]) -> Iterator[str
         running.process.terminate()
         assert running.ended() == 0, running.said
         nothing_left(home)
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core from npm; empty without npm or a registry, because we do not ship it."""
-    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
-    if npm is None:
-        return ""
-    try:
-        subprocess.run([npm, "pack", AXE], cwd=folder, check=True, capture_output=True, timeout=60)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return ""
-    (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as packed:
-        source = packed.extractfile("package/axe.min.js")
-        assert source is not None
-        return source.read().decode()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from openai import OpenAI
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.watched import contrast, luminance, opened, serious, unnamed
@@ -224,6 +226,33 @@ def test_the_fleet_page_draws_every_life_with_its_reasons(page: Page, dashboard:
     expect(page.locator("#fleet-table tbody tr").last).to_contain_text(re.compile("pre-warm|drain"))
 
 
+def test_the_fleet_page_shows_batch_work_that_waits(page: Page) -> None:
+    models = re.search(r"http://[\d.:]+", page.locator("#about").inner_text())
+    assert models is not None
+    with OpenAI(base_url=f"{models[0]}/v1", api_key="none") as client:
+        lines = [
+            {
+                "custom_id": f"note {n}",
+                "method": "POST",
+                "url": "/v1/completions",
+                "body": {"model": "chat", "prompt": f"Note {n}:", "max_tokens": 60},
+            }
+            for n in range(5000)
+        ]
+        content = "\n".join(map(json.dumps, lines)).encode()
+        file = client.files.create(file=("notes.jsonl", content), purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/completions", completion_window="24h"
+        )
+        visit(page, "fleet")
+        expect(page.locator("#batch-table tbody tr")).to_have_count(1)
+        expect(page.locator("#batch-table tbody")).to_have_text(re.compile(r"\d\d:\d\d.*\d\.\d\d"))
+        expect(page.locator("#batch-note")).to_have_text(re.compile(r"^\d+ requests are being"))
+        client.batches.cancel(batch.id)
+        until(lambda: client.batches.retrieve(batch.id).status == "cancelled", "it is cancelled")
+    expect(page.locator("#batch-section")).to_be_hidden()
+
+
 def test_the_money_page_shows_days_beside_rivals_and_leads_to_the_statement(
     page: Page, dashboard: str
 ) -> None:
@@ -400,23 +429,19 @@ def test_the_page_speaks_chinese_and_remembers_it(page: Page) -> None:
     expect(page.locator("#freeze")).to_have_attribute("title", re.compile("^stop every order"))
 
 
-def test_every_page_can_be_heard_and_fits_a_telephone(
-    browser: Browser, dashboard: str, axe: str
-) -> None:
-    """Our own checks of structure always; axe-core's where a registry has it."""
+def test_every_page_can_be_heard_and_fits_a_telephone(browser: Browser, dashboard: str) -> None:
+    """By our own checks of structure and by axe-core's."""
     faults: dict[str, object] = {}
     for scheme in ("light", "dark"):
         telephone = {"width": 390, "height": 844}
         with opened(browser, dashboard, viewport=telephone, color_scheme=scheme) as page:
-            if axe:
-                page.evaluate(axe)
             for name in PAGES:
                 visit(page, name)
                 page.wait_for_function("found !== null")
                 wide, seen = page.evaluate(
                     "[document.documentElement.scrollWidth, window.innerWidth]"
                 )
-                found = [*unnamed(page), *(serious(page) if axe else [])]
+                found = [*unnamed(page), *serious(page)]
                 if found or wide > seen:
                     faults[f"{name}, {scheme}"] = (found, wide)
     assert faults == {}

@@ -160,6 +160,24 @@ def test_a_lost_database_leaves_the_plan_in_force_and_nothing_doubled(
         assert len(set(arrived.arrival_s.tolist())) == len(arrived)
 
 
+def test_requests_that_waited_for_the_database_are_no_crowd(
+    learned_store: Store, tmp_path: Path
+) -> None:
+    with Away(learned_store.dsn) as store:
+        found = world(store, tmp_path, at_h=11.5)  # a plateau: half an hour later as much is needed
+        for _ in found.steps(3):
+            pass
+        before = found.supply
+        store.away = True
+        for _ in found.steps(6):
+            pass
+        store.away = False
+        found.step()
+        assert found.pilot.state.table is not None
+        assert found.supply <= before + 1
+        assert found.pilot.planner.carrying.belief.factor < 1.5
+
+
 def test_a_crash_between_journal_and_spool_doubles_nothing(afternoon: World) -> None:
     row = next(r for r in afternoon.store.decisions(CHAT, 100) if r.inputs["kind"] == "tick")
     entry = {"service": CHAT, "at_s": row.at_s, "inputs": row.inputs}

@@ -71,6 +71,20 @@ def test_kill_nine_of_the_owner_then_of_the_server(home: Path) -> None:
     assert not server.running()
 
 
+def test_what_orders_takes_all_before_it_to_the_disk(home: Path) -> None:
+    server = EmbeddedServer(home)
+    with Store.open(server.start()) as store:
+        store.migrate()
+        for number in range(20):
+            store.append_decision("chat", number, {}, {}, ordered=False, durable=False)
+            assert len(store.decisions("chat")) == number + 1  # seen at once
+        store.append_decision("chat", 20.0, {}, {}, ordered=True)
+        os.kill(postmaster_pid(home), signal.SIGKILL)
+        server.start()
+        assert [row.at_s for row in store.decisions("chat", limit=30)] == [*range(20, -1, -1)]
+    server.stop()
+
+
 def test_a_stale_pid_file_of_somebody_else_is_forgotten(home: Path) -> None:
     with EmbeddedServer(home):
         pid_file = (home / "postgres" / "data" / "postmaster.pid").read_text()

@@ -30,7 +30,8 @@ const CHINESE = {
   "failed": "失败", "gone": "已释放", "lives": "生命历程", "unit": "单元", "born": "诞生", "ended": "结束", "hours": "小时", "state": "状态",
   "the newest {n} of {all} units of the last 24 hours": "过去 24 小时 {all} 个单元中最新的 {n} 个", "{n} units in the last 24 hours": "过去 24 小时共 {n} 个单元",
   "Each unit's life as a line through time, coloured by state; the table below says the same": "每个单元的生命历程，按状态着色；下表内容相同",
-  "The lives, as a table": "生命历程（表格）",
+  "The lives, as a table": "生命历程（表格）", "batch work": "批处理", "Batch work that waits": "等待中的批处理", "due": "截止",
+  "{n} requests are being answered; what waits fills the room that interactive work leaves": "{n} 个请求正在处理；其余的利用交互请求留下的空间",
   // money
   "fleet": "机群", "unused": "未用", "billed, unused": "计费未用", "billed": "计费", "static-peak": "固定峰值", "hpa": "HPA", "seasonal-naive": "季节朴素",
   "unit-hours": "单元小时", "price": "价格", "judged over {n} h": "评判 {n} 小时", "{n} unit-hours, days: {days}": "{days} 天共 {n} 单元小时",

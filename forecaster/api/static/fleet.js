@@ -43,13 +43,20 @@ function showQuota(quota) {
     refusedLine(s.refused_unit_hours, s.refused_requests), refusedLine(s.past_day.refused_unit_hours, s.past_day.refused_requests)]));
 }
 
+function showBatch({ backlog, batch_in_flight }) {
+  byId("batch-section").hidden = !backlog.length && !batch_in_flight;
+  byId("batch-note").textContent = say("{n} requests are being answered; what waits fills the room that interactive work leaves", { n: number(batch_in_flight) });
+  fillTable("batch-table", backlog.map((due) => [minute(due.deadline_s), hours(due.work_s)]));
+}
+
 pages.fleet = {
   async load(name) {
-    const [lives, shared] = await Promise.all([ask(pathOf(name, "lives")), ask("/v1/quotas")]);
-    return { ...lives, quota: shared.quotas.find((quota) => quota.services.some((each) => each.service === name)) };
+    const [lives, shared, now] = await Promise.all([ask(pathOf(name, "lives")), ask("/v1/quotas"), ask(pathOf(name, "units"))]);
+    return { ...lives, now, quota: shared.quotas.find((quota) => quota.services.some((each) => each.service === name)) };
   },
   draw(lives) {
     showQuota(lives.quota);
+    showBatch(lives.now);
     const units = lives.units.slice(-UNITS_MOST);
     byId("fleet-note").textContent = lives.units.length > units.length
       ? say("the newest {n} of {all} units of the last 24 hours", { n: units.length, all: lives.units.length })

@@ -50,7 +50,7 @@ select s.name, array_agg(l.lead_s order by l.at, l.seq)
 from service s cross join lateral (
     select extract(epoch from e.at - u.born)::float8 as lead_s, e.at, e.seq
     from unit_event e join unit_life u using (tier, unit_id)
-    where e.service_id = s.id and e.after = 'ready'
+    where e.service_id = s.id and e.after = 'ready' and e.seconds <> 'NaN'
     order by e.at desc, e.seq desc
     limit %(most)s
 ) l

@@ -16,7 +16,8 @@ order by e.at, e.tier, e.seq;
 -- Lives of the units whose events were just stored.
 -- name: live
 insert into unit_life (tier, unit_id, service_id, born, ended)
-select tier, unit_id, min(service_id), min(at - make_interval(secs => seconds)),
+select tier, unit_id, min(service_id),
+       min(at - make_interval(secs => case when seconds = 'NaN' then 0 else seconds end)),
        max(at) filter (where after in ('gone', 'failed'))
 from unit_event
 where tier = %(tier)s and seq > %(seq)s
