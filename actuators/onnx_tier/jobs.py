@@ -92,6 +92,8 @@ class Job:
         Takes each event; `events` keeps them where it is not set otherwise.
     delivered : bool
         Some of the answer is on its way to the client: the job can no longer begin anew.
+    losses : int
+        Units that were lost while they held it.
     lane : str
         Whose units serve it: those of its service, or of one of its pools.
     queued_s : float
@@ -115,7 +117,7 @@ class Job:
     output_tokens: int = 0
     reused_tokens: int = 0
     unit_id: str = ""
-    attempts: int = 0
+    losses: int = 0
     delivered: bool = False
     done: bool = False
     lane: str = ""

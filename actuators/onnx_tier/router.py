@@ -29,7 +29,7 @@ from actuators.onnx_tier.wire import Header
 from forecaster.domain.pools import Pool, of_pool, pool_service
 from forecaster.domain.profile import GenerativeProfile
 
-ATTEMPTS_MAX = 3
+LOSSES_MAX = 3
 """Units that one request may outlive: after that it may be what kills them."""
 
 _CLASSIC_BATCHES_AHEAD = 2
@@ -154,13 +154,14 @@ class Router:
         lane, unit = found
         lane.units.pop(unit_id, None)
         for job in sorted(unit.jobs.values(), key=lambda each: each.job_id, reverse=True):
-            if job.cache is not None and lane.before is not None and job.attempts < ATTEMPTS_MAX:
+            job.losses += 1
+            if job.cache is not None and lane.before is not None and job.losses < LOSSES_MAX:
                 job.unit_id = ""  # nothing was made of it yet: another one takes the cache
                 lane.waiting.put_back(job)
             elif job.delivered:
                 job.push(RefusedError(502, f"unit {unit_id} {why}", "unit_lost"))
-            elif job.attempts >= ATTEMPTS_MAX:
-                job.push(RefusedError(502, f"{job.attempts} units were lost with it", "unit_lost"))
+            elif job.losses >= LOSSES_MAX:
+                job.push(RefusedError(502, f"{job.losses} units were lost with it", "unit_lost"))
             else:
                 job.restart()
                 entrance = lane.before or lane
@@ -297,7 +298,6 @@ class Router:
                 return
             lane.waiting.pop()
             job.unit_id = unit.unit_id
-            job.attempts += 1
             unit.jobs[job.job_id] = job
             unit.work_s += job.work_s
             unit.room_tokens -= job.tokens

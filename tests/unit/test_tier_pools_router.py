@@ -9,7 +9,7 @@ import pytest
 
 from actuators.onnx_tier.handovers import MEMORY, cache_folder
 from actuators.onnx_tier.jobs import Job, RefusedError, Restarted, Tokens
-from actuators.onnx_tier.router import ATTEMPTS_MAX, Router
+from actuators.onnx_tier.router import LOSSES_MAX, Router
 from actuators.onnx_tier.spec import TierService
 from forecaster.domain.profile import GenerativeProfile, Pair, UnitType
 
@@ -129,11 +129,26 @@ def test_a_lost_decode_unit_that_began_has_its_prompts_read_again(
     assert (job.unit_id, bench.links["p"].sent[-1]["t"]) == ("p", "read")
     assert isinstance(_events(told)[-1], RefusedError)
     bench.router.lose_unit("p")
-    for n in range(ATTEMPTS_MAX):
+    for n in range(LOSSES_MAX):
         bench.open(f"p{n}", "prefill")
         bench.router.lose_unit(f"p{n}")
     assert isinstance(_events(job)[-1], RefusedError)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_units_that_were_lost_count_against_a_request(bench: _Bench) -> None:
+    """One unit lost in each stage is two, however often the request changed hands."""
+    job = bench.job()
+    bench.router.lose_unit("p")
+    bench.open("p2", "prefill")
+    bench.read(job)
+    bench.token(job)
+    bench.router.lose_unit("d")
+    bench.open("d2", "decode")
+    bench.read(job)
+    bench.token(job, "length")
+    assert _events(job)[-1] == Tokens(66, "length")
+    assert (job.losses, job.done) == (2, True)
 
 
 def test_a_cancelled_request_leaves_no_cache_behind(bench: _Bench, tmp_path: Path) -> None:

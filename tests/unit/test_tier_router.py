@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actuators.onnx_tier.jobs import Answer, Job, RefusedError, Restarted, Tokens, expected_work_s
-from actuators.onnx_tier.router import ATTEMPTS_MAX, RoutedUnit, Router, least_loaded
+from actuators.onnx_tier.router import LOSSES_MAX, RoutedUnit, Router, least_loaded
 from actuators.onnx_tier.spec import TierService
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
@@ -149,7 +149,7 @@ def test_a_lost_units_unstarted_requests_go_first_and_started_streams_end() -> N
 def test_a_request_does_not_outlive_units_for_ever() -> None:
     bench = _Bench()
     job = bench.job()
-    for attempt in range(ATTEMPTS_MAX):
+    for attempt in range(LOSSES_MAX):
         assert not job.done
         bench.open(f"u{attempt}")
         bench.router.lose_unit(f"u{attempt}")
