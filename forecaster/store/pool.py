@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import psycopg
+from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from forecaster.store.absence import Absence
@@ -51,6 +53,7 @@ class Pool:
                 timeout=_WAIT_S,
                 reconnect_timeout=_WAIT_S,
                 kwargs=_ARGUMENTS,
+                configure=_configured,
                 check=ConnectionPool.check_connection,
                 open=True,
                 name="tidegate",
@@ -90,3 +93,8 @@ class Pool:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close(timeout=_WAIT_S)
+
+
+def _configured(connection: Connection) -> None:
+    """Read JSON with the library that writes it: plans and journal entries are long, and read many at a time."""
+    set_json_loads(orjson.loads, connection)
