@@ -25,14 +25,18 @@ def _run(residual: FloatArray, gains: FloatArray) -> FloatArray:
     slots, series = residual.shape
     bank = np.empty((slots, gains.size, series), residual.dtype)
     state = np.zeros((gains.size, series), residual.dtype)
+    value = np.empty((2, series), residual.dtype)  # as it is, and clipped
+    seen = np.empty(series, residual.dtype)
     for t in range(slots):
+        for n in range(series):  # no branch below: the compiler takes several series at a time
+            here = residual[t, n]
+            seen[n] = 0.0 if np.isnan(here) else 1.0
+            value[0, n] = 0.0 if np.isnan(here) else here
+            value[1, n] = min(max(value[0, n], -CLIP), CLIP)
         for k in range(gains.size):
+            gain, of = gains[k], 1 if gains[k] < 1.0 else 0
             for n in range(series):
-                value = residual[t, n]
-                if not np.isnan(value):
-                    if gains[k] < 1.0:
-                        value = min(max(value, -CLIP), CLIP)
-                    state[k, n] += gains[k] * (value - state[k, n])
+                state[k, n] += gain * seen[n] * (value[of, n] - state[k, n])
                 bank[t, k, n] = state[k, n]
     return bank
 

@@ -13,6 +13,7 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.ports import CalendarFeatures
 from forecaster.seasonal.calendar import HOLIDAY
 from forecaster.seasonal.member import DAY_S, SlotArray, slots_per_day
+from forecaster.seasonal.moving import moving_mean
 
 KINDS = HOLIDAY + 1
 
@@ -98,9 +99,7 @@ def circular_mean(values: FloatArray, window: int) -> FloatArray:
         return values
     half = window // 2
     padded = np.concatenate([values[-half:], values, values[:half]], dtype=np.float64)
-    total = np.cumsum(padded, axis=0)
-    total[window:] -= total[:-window].copy()
-    return np.asarray(total[window - 1 :] / window)
+    return moving_mean(padded, window)
 
 
 def cell_of(calendar: CalendarFeatures, slots: SlotArray) -> tuple[SlotArray, SlotArray]:

@@ -117,11 +117,11 @@ class Member(ABC):
             if fold == 0:
                 self.fit_z(Z[:start], scale, calendar)
             elif fold % self.refit_days:
-                self.update_z(Z[start - day : start])
+                self.Z = Z[:start]  # known, not learnt yet
             else:
                 self.extend_z(Z[:start])
             said[fold] = self.path(range(1, days * day + 1))
-        self.update_z(Z[start:])
+        self.Z = Z
         return said
 
     def recall(self, error: FloatArray) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 from forecaster.seasonal.member import DAY_S, WEEK_S, Member, SlotArray, fill_season
+from forecaster.seasonal.moving import moving_mean
 
 _MEMORY_S = 2 * WEEK_S
 """How far back a value for a missing slot is looked for."""
@@ -35,7 +36,8 @@ class SeasonalNaive(Member):
         season = season if season <= T else day
         memory = round(_MEMORY_S / self.calendar.slot_s)
         filled = fill_season(self.Z[-memory:], day)
-        self.recent = centred_mean(filled, self._window())[-season:]
+        window = self._window()
+        self.recent = centred_mean(filled[-season - window :], window)[-season:]
 
     def _continue(self, slots: SlotArray) -> FloatArray:
         if self.learnt_at < self.Z.shape[0]:
@@ -51,6 +53,4 @@ def centred_mean(values: FloatArray, window: int) -> FloatArray:
     if window <= 1 or window >= values.shape[0]:
         return values
     padded = np.pad(values, ((window // 2, window // 2), (0, 0)), mode="edge")
-    total = np.cumsum(padded, axis=0)
-    total[window:] -= total[:-window].copy()
-    return np.asarray(total[window - 1 :] / window)
+    return moving_mean(padded, window)

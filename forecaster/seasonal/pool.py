@@ -112,14 +112,12 @@ class Pool(Member):
         return [season for season in seasons if season.suits(self.calendar.slot_s)]
 
     def _daily_error(self, path: FloatArray, actual: FloatArray) -> FloatArray:
-        """Mean absolute error of a season on each day, float64[folds, N]; NaN = unknown."""
+        """Mean absolute error of a season on each of whole days, float64[folds, N]; NaN = unknown."""
         error = np.abs(np.expm1(path) - np.expm1(actual))
-        starts = np.arange(0, error.shape[0], self.slots_per_day)
-        if not starts.size:
-            return np.zeros((0, actual.shape[1]))
+        error = error.reshape(-1, self.slots_per_day, actual.shape[1])
         seen = np.isfinite(error)
-        total = np.add.reduceat(np.where(seen, error, 0.0), starts, axis=0)
-        count = np.add.reduceat(seen, starts, axis=0, dtype=float)
+        count = seen.sum(axis=1)
+        total = np.where(seen, error, 0.0).sum(axis=1, dtype=np.float64)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def _continue(self, slots: SlotArray) -> FloatArray:

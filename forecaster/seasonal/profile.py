@@ -43,26 +43,32 @@ class SlotProfile(Member):
         """Learn the slots that are new; see `Member.extend_z`."""
         self.Z = Z
         self.cells.extend(Z)
-        self.profiles = self._profiles()
+        self._days: dict[int, FloatArray] = {}
 
-    def _profiles(self) -> FloatArray:
-        """Mean days, float64[8, m, N]."""
+    def _mean_day(self, kind: int) -> FloatArray:
+        """Mean day of a kind, float64[m, N]: worked out when it is asked for, few kinds are at a time."""
+        if kind in self._days:
+            return self._days[kind]
         total, mass = self.cells.total, self.cells.mass
         of_day, mass_of_day = total.sum(axis=0), mass.sum(axis=0)
         level = of_day.sum(axis=0) / (mass_of_day.sum(axis=0) + 1e-12)
         every = (of_day + _LEAST * level) / (mass_of_day + _LEAST)
-        profiles = np.empty_like(total)
         group = day_group(np.arange(KINDS))
-        for g in range(3):
-            own = group == g
-            base = (total[own].sum(axis=0) + _LEAST * every) / (mass[own].sum(axis=0) + _LEAST)
-            profiles[own] = (total[own] + self.shrink_days * base) / (mass[own] + self.shrink_days)
-        return profiles
+        own = group == group[kind]
+        base = (total[own].sum(axis=0) + _LEAST * every) / (mass[own].sum(axis=0) + _LEAST)
+        day: FloatArray = (total[kind] + self.shrink_days * base) / (mass[kind] + self.shrink_days)
+        self._days[kind] = day
+        return day
 
     def _continue(self, slots: SlotArray) -> FloatArray:
         if self.Z.shape[0] - self.cells.slots >= self.slots_per_day:
             self.extend_z(self.Z)
-        return np.asarray(self.profiles[cell_of(self.calendar, slots)])
+        kinds, phase = cell_of(self.calendar, slots)
+        path = np.empty((slots.size, self.Z.shape[1]))
+        for kind in np.unique(kinds).tolist():
+            mine = kinds == kind
+            path[mine] = self._mean_day(kind)[phase[mine]]
+        return path
 
 
 def day_group(kind: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
