@@ -6,7 +6,9 @@ ceil((n + 1) q)-th smallest verified error. Recent errors weigh more (Barber et 
 
 from __future__ import annotations
 
+import numba
 import numpy as np
+import numpy.typing as npt
 
 from forecaster.domain.demand import FloatArray
 
@@ -49,14 +51,21 @@ def conformal_quantiles(
     known = np.isfinite(value).sum(axis=0)
     # as many errors of equal weight would say as much (Kish)
     count = np.where(total > 0, total**2 / np.maximum((mass**2).sum(axis=0), 1e-300), 1.0)
-    found = np.empty((q.size, errors.shape[1]))
-    for row, level in enumerate(q):
-        # the finite sample moves every rank outwards, and leaves the median where it is
-        share = level + (2 * level - 1) * overlap / count
-        at = (below < (share - 1e-9) * total).sum(axis=0)
-        at = np.clip(at, 0, np.maximum(known - 1, 0))
-        found[row] = np.take_along_axis(value, at[None], axis=0)[0]
-    return np.where(known > 0, found, 0.0)
+    # the finite sample moves every rank outwards, and leaves the median where it is
+    share = q[:, None] + (2 * q[:, None] - 1) * overlap / count
+    at = np.clip(_ranks(below, (share - 1e-9) * total), 0, np.maximum(known - 1, 0))
+    return np.where(known > 0, np.take_along_axis(value, at, axis=0), 0.0)
+
+
+@numba.njit(cache=True)
+def _ranks(below: FloatArray, bound: FloatArray) -> npt.NDArray[np.int64]:
+    """How many of ``below[n, N]`` lie under each of ``bound[Q, N]``, int64[Q, N]."""
+    found = np.zeros(bound.shape, np.int64)
+    for t in range(below.shape[0]):
+        for row in range(bound.shape[0]):
+            for n in range(bound.shape[1]):
+                found[row, n] += below[t, n] < bound[row, n]
+    return found
 
 
 def interpolate_levels(table: FloatArray, levels: FloatArray) -> FloatArray:

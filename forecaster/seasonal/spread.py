@@ -9,9 +9,11 @@ the peak is not provisioned for the noise of the night. Levels are in units of c
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
+from forecaster.seasonal.member import BoolArray
 
 ERRORS_LEAST = 50
 _ROUNDS = 3
@@ -50,16 +52,12 @@ def fit_spread(error_z: FloatArray, level: FloatArray) -> FloatArray:
     count = seen.sum(axis=0)
     y = np.maximum(np.where(seen, level, 1.0), _LEVEL_LEAST)
     square = np.minimum(np.where(seen, error_z, 0.0) ** 2, _MOST)
-    tide, counting = (y / (y + 1)) ** 2, y / (y + 1) ** 2
     median = np.median(np.where(seen, square, np.inf), axis=0)
     start = np.where(np.isfinite(median), median, square.mean(axis=0)) / _MEDIAN_OF_SQUARE
-    variance = np.broadcast_to(np.clip(start, _LEAST, _MOST), y.shape)
-    found = np.zeros((2, y.shape[1]))
+    flat, found = np.clip(start, _LEAST, _MOST), np.zeros((2, y.shape[1]))
     for _ in range(_ROUNDS):
-        weight = seen / variance**2
-        target = np.minimum(square, _OUTLIER * variance)
-        found = _two_non_negative(tide, counting, target, weight)
-        variance = np.clip(found[0] * tide + found[1] * counting, _LEAST, _MOST)
+        found = _two_non_negative(_sums(square, y, seen, found, flat))
+        flat = np.full(flat.shape, np.nan)
     unknown = (count < ERRORS_LEAST) | ~found.any(axis=0)
     return np.where(unknown, np.array([[1.0], [0.0]]), found)
 
@@ -78,12 +76,41 @@ def spread_at(spread: FloatArray, level: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.maximum(variance, _LEAST)))
 
 
-def _two_non_negative(
-    a: FloatArray, b: FloatArray, target: FloatArray, weight: FloatArray
+@numba.njit(cache=True)
+def _sums(
+    square: FloatArray, y: FloatArray, seen: BoolArray, model: FloatArray, flat: FloatArray
 ) -> FloatArray:
-    """Least squares of the target on two columns, both coefficients >= 0, float64[2, N]."""
-    aa, ab, bb = (weight * a * a).sum(0), (weight * a * b).sum(0), (weight * b * b).sum(0)
-    at, bt = (weight * a * target).sum(0), (weight * b * target).sum(0)
+    """Weighted squares and products of both columns and of the squared errors, float64[5, N].
+
+    The weight is that of the model's variance, or of `flat` where that is known.
+    """
+    sums = np.zeros((5, y.shape[1]))
+    for t in range(y.shape[0]):
+        for n in range(y.shape[1]):
+            above = y[t, n] + 1.0
+            tide, counting = (y[t, n] / above) ** 2, y[t, n] / above**2
+            variance = min(max(model[0, n] * tide + model[1, n] * counting, _LEAST), _MOST)
+            if not np.isnan(flat[n]):
+                variance = flat[n]
+            weight = seen[t, n] / variance**2
+            target = min(square[t, n], _OUTLIER * variance)
+            sums[0, n] += weight * tide * tide
+            sums[1, n] += weight * tide * counting
+            sums[2, n] += weight * counting * counting
+            sums[3, n] += weight * tide * target
+            sums[4, n] += weight * counting * target
+    return sums
+
+
+def _two_non_negative(sums: FloatArray) -> FloatArray:
+    """Least squares of a target on two columns, both coefficients >= 0, float64[2, N].
+
+    Parameters
+    ----------
+    sums : float64[5, N]
+        Of a a, a b, b b, a times the target, b times the target.
+    """
+    aa, ab, bb, at, bt = sums
     determinant = np.maximum(aa * bb - ab * ab, 1e-300)
     first, second = (bb * at - ab * bt) / determinant, (aa * bt - ab * at) / determinant
     only_a, only_b = at / np.maximum(aa, 1e-300), bt / np.maximum(bb, 1e-300)
