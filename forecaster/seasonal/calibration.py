@@ -54,7 +54,26 @@ def conformal_quantiles(
     # the finite sample moves every rank outwards, and leaves the median where it is
     share = q[:, None] + (2 * q[:, None] - 1) * overlap / count
     at = np.clip(_ranks(below, (share - 1e-9) * total), 0, np.maximum(known - 1, 0))
-    return np.where(known > 0, np.take_along_axis(value, at, axis=0), 0.0)
+    found = np.where(known > 0, np.take_along_axis(value, at, axis=0), 0.0)
+    return _beyond(found, q, share)
+
+
+def _beyond(found: FloatArray, q: FloatArray, share: FloatArray) -> FloatArray:
+    """Quantiles further out than the furthest error go on from it as a normal tail does.
+
+    The least level that is out of reach is the furthest error, as conformal prediction has it; for those behind it
+    few errors say nothing, and the same value for all of them would be too near.
+    """
+    from scipy.special import ndtri
+
+    middle = int(np.argmin(np.abs(q - 0.5)))
+    for row in range(middle + 2, q.size):
+        grown = found[middle] + (found[row - 1] - found[middle]) * ndtri(q[row]) / ndtri(q[row - 1])
+        found[row] = np.where(share[row - 1] > 1.0, np.maximum(grown, found[row]), found[row])
+    for row in range(middle - 2, -1, -1):
+        grown = found[middle] + (found[row + 1] - found[middle]) * ndtri(q[row]) / ndtri(q[row + 1])
+        found[row] = np.where(share[row + 1] < 0.0, np.minimum(grown, found[row]), found[row])
+    return found
 
 
 @numba.njit(cache=True)

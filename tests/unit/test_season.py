@@ -53,6 +53,19 @@ def test_conformal_rank_is_the_finite_sample_one() -> None:
     assert conformal_quantiles(errors, np.ones(99), (0.5, 0.99)).ravel().tolist() == [50, 99]
 
 
+def test_levels_beyond_the_furthest_error_go_on_as_a_normal_tail() -> None:
+    errors = np.arange(-7.0, 8.0)[:, None]  # the 0.95 and the 0.05 of fifteen are out of reach
+    low, least, middle, most, high = conformal_quantiles(
+        errors, np.ones(15), (0.01, 0.05, 0.5, 0.95, 0.99)
+    ).ravel()
+    assert (least, middle, most) == (-7.0, 0.0, 7.0)
+    assert high == pytest.approx(7.0 * 2.3263 / 1.6449, rel=1e-3)
+    assert low == pytest.approx(-high)
+    many = np.random.default_rng(1).normal(size=(5000, 1))
+    within = conformal_quantiles(many, np.ones(5000), (0.5, 0.95, 0.99)).ravel()
+    assert set(within) <= set(many.ravel())  # enough errors speak for themselves
+
+
 def test_conformal_listens_to_recent_errors_and_leaves_out_missing_ones() -> None:
     errors = np.array([[1.0], [2.0], [3.0], [np.nan]])
     weight = np.array([1.0, 1.0, 8.0, 50.0])
