@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -69,13 +69,16 @@ class Bookkeeper:
     def __init__(self, store: Store, rivals: Rivals) -> None:
         self.store, self.rivals = store, rivals
 
-    def open(self, pilot: Pilot, now_s: float) -> None:
-        """Write down what the service's units cost from now on."""
-        self.store.books.keep_tariff(pilot.service.name, tariff_of(pilot, now_s))
-        for pool, unit in pilot.unit.by_pool.items():
-            if pool:
-                own = replace(tariff_of(pilot, now_s, unit), pool=pool)
-                self.store.books.keep_tariff(pilot.service.name, own)
+    def open(self, pilots: Iterable[Pilot], now_s: float) -> None:
+        """Write down what the services' units cost from now on."""
+        found = []
+        for pilot in pilots:
+            name = pilot.service.name
+            found.append((name, tariff_of(pilot, now_s)))
+            for pool, unit in pilot.unit.by_pool.items():
+                if pool:
+                    found.append((name, replace(tariff_of(pilot, now_s, unit), pool=pool)))
+        self.store.books.keep_tariffs(found)
 
     def close(self, pilot: Pilot, now_s: float) -> int:
         """Write the entries that are over; return how many.

@@ -151,7 +151,6 @@ class Pilot:
         self.planner.leads = [round(lead_s, LEAD_DIGITS) for lead_s in leads_s][-LEADS_MOST:]
         self.starts = list(starts)
         self.records, self.watched_s = [], None
-        self.shadow = self.shadow_said = None  # another leader moved it on
         if plan is not None and plan.plan_id > self.state.table_id:
             self.state.table, self.state.table_id = table_from_dict(plan.output), plan.plan_id
             self.planner.recall(plan.inputs.get("learnt", {}))
@@ -326,10 +325,8 @@ class Pilot:
     def _keep_shadow(self, table: TideTable, policy: Policy, fleet: Fleet, now_s: float) -> None:
         """Write down what would be held if every order had been carried out."""
         try:
-            if self.shadow is None:
-                before = self.store.books.aims(self.service.name, now_s, now_s)
-                self.shadow = before[-1][1] if before else fleet.ready + fleet.warming
-            units = shadow_units(table, policy, self.shadow, now_s)
+            before = fleet.ready + fleet.warming if self.shadow is None else self.shadow
+            units = shadow_units(table, policy, before, now_s)
             if units != self.shadow or self.shadow_said is None:
                 self.store.books.aim(self.service.name, now_s, units, self.fence)
                 self.shadow = self.shadow_said = units

@@ -316,9 +316,8 @@ class Daemon:
 
     def open_books(self) -> None:
         """Write down what units cost from now on."""
-        for pilot in self.pilots.values():
-            now_s = self.clock.now_s()
-            self.failures.guard("books", pilot, partial(self.bookkeeper.open, pilot, now_s))
+        opened = partial(self.bookkeeper.open, self.pilots.values(), self.clock.now_s())
+        self.failures.wait("the books", opened)
 
     def close_books(self) -> None:
         """Write down what was kept of the SLO, and what rivals would have held."""

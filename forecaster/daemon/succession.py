@@ -38,9 +38,11 @@ def recall(store: Store, pilots: Iterable[Pilot]) -> None:
         When the database is away: nothing is taken over yet.
     """
     plans, leads_s = store.activity.plans_in_force(), store.activity.leads_s(LEADS_MOST)
+    aims = store.books.aims_in_force()
     starts: dict[str, list[UnitEvent]] = defaultdict(list)
     for event in store.activity.starting():
         starts[event.service].append(event)
     for pilot in pilots:
         name = pilot.service.name
         pilot.recall(plans.get(name), leads_s.get(name, ()), starts[name])
+        pilot.shadow = pilot.shadow_said = aims.get(name)  # the leader before moved it on

@@ -41,19 +41,24 @@ class Books:
         with self._pool.transaction() as connection:
             return _tariffs(connection, _number(connection, service))
 
-    def keep_tariff(self, service: str, tariff: Tariff) -> None:
-        """Let the tariff count from its `since_s` on, unless it is the one in force."""
+    def keep_tariffs(self, tariffs: Sequence[tuple[str, Tariff]]) -> None:
+        """Let the tariffs of services count from their `since_s` on, but for those that are in force."""
         with self._pool.transaction() as connection:
-            number = services.service_ids(connection, [service])[service]
-            known = [each for each in _tariffs(connection, number) if each.pool is tariff.pool]
-            if known and _terms(known[-1]) == _terms(tariff):
-                return
-            row = {
-                "service_id": number, "since_s": tariff.since_s, "unit": tariff.unit,
-                "price_per_hour": tariff.price_per_hour, "min_billing_s": tariff.min_billing_s,
-                "billing_step_s": tariff.billing_step_s, "pool": tariff.pool.value,
-            }  # fmt: skip
-            connection.execute(_SQL["add_tariff"], row)
+            numbers = services.service_ids(connection, [service for service, _ in tariffs])
+            known = connection.execute(
+                _SQL["tariffs_in_force"], {"numbers": list(numbers.values())}
+            )
+            in_force = {(number, pool): tuple(terms) for number, pool, *terms in known}
+            for service, tariff in tariffs:
+                number, terms = numbers[service], _terms(tariff)
+                if in_force.get((number, tariff.pool.value)) == terms:
+                    continue
+                row = {
+                    "service_id": number, "since_s": tariff.since_s, "unit": tariff.unit,
+                    "price_per_hour": tariff.price_per_hour, "min_billing_s": tariff.min_billing_s,
+                    "billing_step_s": tariff.billing_step_s, "pool": tariff.pool.value,
+                }  # fmt: skip
+                connection.execute(_SQL["add_tariff"], row)
 
     def entries(self, service: str, from_s: float, to_s: float) -> list[BookEntry]:
         """Entries that start in ``[from_s, to_s)``, in order."""
@@ -134,6 +139,11 @@ class Books:
             refuse_late(connection, fence)
             number = services.service_ids(connection, [service])[service]
             connection.execute(_SQL["aim"], {"service_id": number, "at_s": at_s, "units": units})
+
+    def aims_in_force(self) -> dict[str, int]:
+        """Units that Tidegate would hold of every service for which that was written down."""
+        with self._pool.transaction() as connection:
+            return dict(connection.execute(_SQL["aims_in_force"]).fetchall())
 
     def aims(self, service: str, from_s: float, to_s: float) -> list[tuple[float, int]]:
         """(epoch seconds, units) of the changes in a range, and of the one in force before it."""

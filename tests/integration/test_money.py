@@ -159,9 +159,9 @@ def test_a_statement_in_three_forms_says_the_same(api: httpx.Client) -> None:
 
 def test_the_price_of_a_past_month_stays_when_the_tariff_changes(store: Store) -> None:
     books = store.books
-    books.keep_tariff(CHAT, Tariff("small", 2.0, since_s=START_S))
-    books.keep_tariff(CHAT, Tariff("small", 2.0, since_s=START_S + 5))  # nothing new
-    books.keep_tariff(CHAT, Tariff("small", 3.0, 600.0, 60.0, START_S + DAY_S))
+    books.keep_tariffs([(CHAT, Tariff("small", 2.0, since_s=START_S))])
+    books.keep_tariffs([(CHAT, Tariff("small", 2.0, since_s=START_S + 5))])  # nothing new
+    books.keep_tariffs([(CHAT, Tariff("small", 3.0, 600.0, 60.0, START_S + DAY_S))])
     assert [each.price_per_hour for each in books.tariffs(CHAT)] == [2.0, 3.0]
     assert books.tariffs("nobody") == []
 

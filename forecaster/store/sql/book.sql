@@ -15,6 +15,13 @@ from tariff
 where service_id = %(service_id)s
 order by since;
 
+-- name: tariffs_in_force
+select distinct on (service_id, pool)
+       service_id, pool, unit, price_per_hour, min_billing_s, billing_step_s
+from tariff
+where service_id = any(%(numbers)s)
+order by service_id, pool, since desc;
+
 -- name: add_tariff
 insert into tariff (service_id, pool, since, unit, price_per_hour, min_billing_s, billing_step_s)
 values (
@@ -61,6 +68,12 @@ where service_id = %(service_id)s and (at < to_timestamp(%(to_s)s) or %(to_s)s =
        where service_id = %(service_id)s and at <= to_timestamp(%(from_s)s)),
       to_timestamp(%(from_s)s))
 order by at;
+
+-- name: aims_in_force
+select s.name, a.units
+from service s cross join lateral (
+    select units from shadow where service_id = s.id order by at desc limit 1
+) a;
 
 -- name: refuse
 insert into refusal (service_id, start, unit_s, requests)
