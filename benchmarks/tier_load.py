@@ -120,6 +120,10 @@ class _Player(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self in self.idle:  # the server closes what is idle for long
+            self.idle.remove(self)
+
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         end = self.buffer.find(b"\r\n\r\n")
