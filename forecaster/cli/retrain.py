@@ -41,7 +41,7 @@ def retrain_command(
     """Backtest every member on a rolling origin, choose, calibrate, store the champion.
 
     A champion that does not beat seasonal naive is refused: the live one stays. A challenger takes
-    the champion's place when its plans cost less twice in a row, or clearly. A run that was killed
+    the champion's place when its plans cost less on two days in a row, or clearly. A run that was killed
     is gone on with by the same command, and ends with the same models.
 
     Example: `tidegate retrain llm-chat`

@@ -34,8 +34,8 @@ PLANNED, SHORT_PRICE = 0.99, 100.0
 """What a plan holds, and what a request beyond it costs in units of one that is held: the level is the
 least cost of that price."""
 WIN, WIN_AT_ONCE, WINS = 0.03, 0.15, 2
-"""A challenger costs so much less than the champion to win, so much less to be crowned at once, and so
-many retrains in a row otherwise."""
+"""A challenger costs so much less than the champion to win, so much less to be crowned at once, and on so
+many days in a row otherwise: a retrain within the day scores what was foretold for it once more."""
 BACK = 0.1
 """Where seasonal naive serves, a challenger must come so much closer to it than it needed not to lose."""
 WAPE_MARGIN = 1.02
@@ -131,7 +131,7 @@ def choose(
 
     The pool is preferred unless somebody is `POOL_MARGIN` better: it goes on weighing its members by
     their errors, and to choose one of them by a hair is to choose noise. For the same reason the
-    champion so far stays until a challenger wins by `WIN` in `WINS` retrains, or by `WIN_AT_ONCE`.
+    champion so far stays until a challenger wins by `WIN` on `WINS` days, or by `WIN_AT_ONCE`.
 
     The gate asks for less pinball loss (what capacity is bought by) than the better of yesterday and
     last week as they are, and no more WAPE, on the last fifth of the history (what was verified
@@ -155,7 +155,10 @@ def choose(
     scores = {v.member.name: _score(v, corrected=v.member.name not in NAIVE) for v in verified}
     series = verified[0].actual.shape[1]
     before = incumbents or [None] * series
-    picks = [_pick({name: of[n] for name, of in scores.items()}, before[n]) for n in range(series)]
+    news = any(each.fresh for each in verified)
+    picks = [
+        _pick({name: of[n] for name, of in scores.items()}, before[n], news) for n in range(series)
+    ]
     names = {pick.champion for pick in picks}
     calibrations = {v.member.name: calibrate(v) for v in verified if v.member.name in names}
     verdicts = []
@@ -188,14 +191,14 @@ class _Pick:
     wins: int = 0
 
 
-def _pick(scores: dict[str, MemberScore], incumbent: Incumbent | None) -> _Pick:
+def _pick(scores: dict[str, MemberScore], incumbent: Incumbent | None, news: bool = True) -> _Pick:
     bar = min((scores[name] for name in NAIVE if name in scores), key=lambda each: each.pinball)
     rivals = [score for name, score in scores.items() if name not in NAIVE]
     draw = DRAW - BACK if incumbent is not None and incumbent.member in NAIVE else DRAW
     better = [score for score in rivals if _stands(score, bar, draw)]
     if better:
         best = min(better, key=_loss)
-        return _held(best, incumbent, {each.member: each for each in better}, bar)
+        return _held(best, incumbent, {each.member: each for each in better}, bar, news)
     said = "; no rival" if not rivals else ""
     if rivals:
         best = min(rivals, key=_loss)
@@ -209,6 +212,7 @@ def _held(
     incumbent: Incumbent | None,
     standing: dict[str, MemberScore],
     bar: MemberScore,
+    news: bool,
 ) -> _Pick:
     """The best, or the champion so far where it has not lost clearly or often enough."""
     held = standing.get(incumbent.member) if incumbent is not None else None
@@ -217,7 +221,7 @@ def _held(
     less = 1 - _loss(best) / _loss(held)
     wins = 0
     if less >= WIN:
-        wins = 1 + (incumbent.wins if incumbent.challenger == best.member else 0)
+        wins = int(news) + (incumbent.wins if incumbent.challenger == best.member else 0)
     if less >= WIN_AT_ONCE or wins >= WINS:
         return _Pick(best.member, bar, f"{_said(best, bar)}; {less:.0%} cheaper than {held.member}")
     note = f"{best.member} is {less:.0%} cheaper" + (f", {wins} of {WINS} wins" if wins else "")

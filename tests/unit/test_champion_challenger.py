@@ -39,6 +39,18 @@ def test_who_serves(profile: float, before: Incumbent | None, champion: str, win
     assert found.challenger == ("profile" if wins else "")
 
 
+def test_a_retrain_within_the_day_counts_no_win() -> None:
+    scores = {
+        each.member: each
+        for each in (score("naive-day", 3.0, 0.2), score("ridge", 2.0), score("profile", 1.9))
+    }
+    for before, wins in ((Incumbent("ridge"), 0), (Incumbent("ridge", "profile", 1), 1)):
+        found = _pick(scores, before, news=False)
+        assert (found.champion, found.wins) == ("ridge", wins)
+    clearly = scores | {"profile": score("profile", 1.6)}
+    assert _pick(clearly, Incumbent("ridge"), news=False).champion == "profile"
+
+
 def test_the_verdict_says_how_close_it_was() -> None:
     assert "profile is 5% cheaper, 1 of 2 wins" in pick(2.0, 1.9, Incumbent("ridge")).reason
 
