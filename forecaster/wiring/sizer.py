@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
+import numpy as np
+
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.sizing_table import SizingTable
 from forecaster.daemon.beside import Beside, ChildLostError
-from forecaster.domain.demand import IntArray
+from forecaster.domain.demand import IntArray, TokenMix
 from forecaster.domain.errors import StoreUnavailableError, TidegateError
 from forecaster.domain.profile import GenerativeProfile
 from forecaster.store import Store
@@ -147,8 +149,31 @@ def now(
 
 
 def drawn(store: Store | None, service: str, question: Question) -> Lengths | None:
-    """Token lengths of the service's newest requests; None where the moments have to do."""
+    """Token lengths of the service's newest requests at the means of the question; None where the moments have to do."""
     if store is None or not isinstance(question.unit.profile, GenerativeProfile):
         return None
     prompt, output = store.lengths(service, DRAWN_DAYS, DRAWN_MOST)
-    return (prompt, output) if prompt.size >= DRAWN_LEAST else None
+    return of_mix((prompt, output), question.mix) if prompt.size >= DRAWN_LEAST else None
+
+
+def of_mix(lengths: Lengths, mix: TokenMix) -> Lengths:
+    """The lengths scaled to the means of a mix.
+
+    A table is asked for loads in requests of its question's mix. A mix is rounded up, and the last day's is not that
+    of the week: a table built on lighter requests would promise to carry as many of the heavier ones.
+
+    Examples
+    --------
+    >>> prompt, output = of_mix((np.array([100, 300]), np.array([5, 15])), TokenMix.of(220, 10))
+    >>> prompt.tolist(), output.tolist()
+    ([110, 330], [5, 15])
+    """
+    prompt, output = lengths
+    return _to_mean(prompt, mix.prompt_mean), _to_mean(output, mix.output_mean)
+
+
+def _to_mean(tokens: IntArray, mean: float) -> IntArray:
+    known = float(tokens.mean())
+    if not (mean > 0 and known > 0):
+        return tokens
+    return np.where(tokens > 0, np.maximum(np.rint(tokens * (mean / known)), 1), 0).astype(np.int64)

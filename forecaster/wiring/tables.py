@@ -25,7 +25,7 @@ from forecaster.domain.plan import Binding
 if TYPE_CHECKING:
     from forecaster.capacity.traffic import Lengths
 
-VERSION = 1
+VERSION = 2
 """Of what tables mean: raised when the kernel or the way to build them changes an answer."""
 SMALL = 16
 """Tables are built for fleets up to this or for the largest simulated one: two sizes to share."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.capacity.sizing import Question
+from forecaster.capacity.sizing import Question, rounded
 from forecaster.config import load_unit_type
 from forecaster.daemon.beside import Beside, ChildLostError
-from forecaster.demand import token_mix
+from forecaster.demand import offered_work_s, token_mix
 from forecaster.domain.demand import LogSource, RequestBatch, TokenMix
 from forecaster.domain.errors import SloInfeasibleError
 from forecaster.domain.profile import ClassicProfile, UnitType
@@ -70,6 +70,30 @@ def test_a_table_is_built_on_the_lengths_that_came_and_not_on_their_moments(
     prompts, outputs = store.lengths("chat", 7.0, 1000)
     assert prompts.size == outputs.size == 1000
     assert np.unique(outputs).tolist() == [20]
+
+
+def test_a_table_of_a_mix_that_was_rounded_up_promises_no_more_work_than_one_of_the_mix_itself(
+    store: Store, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    prompt, output = (
+        np.rint(rng.lognormal(np.log(mean) - 0.32, 0.8, 5000)).astype(np.int64) + 1
+        for mean in (1009.0, 101.0)
+    )
+    at_s = np.sort(rng.uniform(0.0, 86_400.0, 5000)) + 1_750_000_000.0
+    batch = RequestBatch("chat", at_s, prompt, output)
+    log = LogSource(0, 1, "head", "chat", "log")
+    store.append_requests(log, replace(log, offset=1, lines=5000, accepted=5000), [batch])
+    unit = load_unit_type(MODELS, "llama70b-h100x8")
+    exact = Question(unit, Slo(ttft_p99_s=2.0, tpot_p99_s=0.08), token_mix(store.slots("chat")))
+    coarse = rounded(exact)
+    assert offered_work_s(coarse.mix, unit.profile) > 1.04 * offered_work_s(exact.mix, unit.profile)
+    asked = now(tmp_path, store)
+    carried_erl = [
+        asked("chat", each, 4).capacity_rps(4) * offered_work_s(each.mix, unit.profile)
+        for each in (exact, coarse)
+    ]
+    assert carried_erl[1] < 1.01 * carried_erl[0]
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
