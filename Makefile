@@ -8,7 +8,7 @@ TEST_ARGS ?=
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-peers test-models docs lock clean
+.PHONY: help setup run test fuzz-api check lint types arch bench bench-tier bench-dynamo bench-peers test-models docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench: $(DEV_STAMP) ## measure; writes docs/benchmarks.md
 
 bench-tier: $(DEV_STAMP) ## the serving tier against the bare session; prints its section
 	$(BIN)/python -m benchmarks.tier
+
+bench-dynamo: $(DEV_STAMP) ## our plugin and its own planner in NVIDIA Dynamo's replay (installs it from PyPI; an hour); prints its section
+	$(BIN)/python -m benchmarks.dynamo_replay
 
 bench-peers: $(DEV_STAMP) ## the tier beside Triton, MLServer and LitServe (installs them from PyPI); prints its section
 	$(BIN)/python -m benchmarks.tier_peers

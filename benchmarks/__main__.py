@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import (
+    dynamo_replay,
     forecast,
     forecast_accuracy,
     forecast_speed,
@@ -20,6 +21,7 @@ from benchmarks import (
     sizing,
     splitwise,
 )
+from benchmarks.peers.servers import installed
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 TIER = ("tier", "tier_generate", "tier_start", "tier_storm", "unit_model")
@@ -69,6 +71,12 @@ def main() -> None:
         parts.append(replay.markdown())
     else:
         print("no contest was played: run `python -m benchmarks.replay` first")
+    if dynamo_replay.results() and installed("dynamo"):
+        parts.append(dynamo_replay.section())
+    else:
+        print(
+            "nothing was played in Dynamo's replay: run `python -m benchmarks.dynamo_replay` first"
+        )
     if splitwise.SOURCE.exists():
         parts.append(splitwise.markdown())
     parts += [sizing.markdown(), planning.markdown()]

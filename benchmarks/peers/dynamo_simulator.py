@@ -62,7 +62,10 @@ def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     planner = asked["planner"]
     if planner is not None and asked["ask_s"] is not None:
-        planner["plugin_registration"] = {"in_process_plugins": [plugged(asked["ask_s"])]}
+        planner["plugin_registration"] = {
+            "in_process_plugins": [plugged(asked["ask_s"])],
+            "transport": {"request_timeout_seconds": 3600.0},
+        }
     options = {"planner_config": planner} if planner is not None else {}
     began, cpu = time.perf_counter(), time.process_time()
     report = run_trace_replay(
@@ -86,11 +89,14 @@ def main() -> None:
 
 
 def plugged(ask_s: float) -> dict[str, Any]:
-    """The entry of the plugin as docs/dynamo.md has it, but in the planner's process."""
+    """The entry of the plugin as docs/dynamo.md has it, but in the planner's process and not asked at every tick.
+
+    Between two questions its last word holds: else the planner's own would, whose turn comes more often.
+    """
     return {
         "module": "__main__", "class": "Asked", "plugin_id": "tidegate", "plugin_type": "propose",
         "priority": 5, "execution_interval_seconds": ask_s, "observation_window_seconds": ask_s,
-        "needs": ["observations.traffic", "observations.workers"], "hold_policy": "ACCEPT_WHEN_IDLE",
+        "needs": ["observations.traffic", "observations.workers"], "hold_policy": "HOLD_LAST",
     }  # fmt: skip
 
 
