@@ -71,24 +71,28 @@ def simulate(asked: dict[str, Any], answer: Answer | None = None) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         spec = Path(folder) / "asked.json"
         spec.write_text(json.dumps(given, default=str))
-        process = subprocess.Popen(
-            [str(python_of("dynamo")), str(SIMULATOR), str(spec)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder,
-        )  # fmt: skip
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                said = json.loads(line)
-                if "result" in said:
-                    found: dict[str, Any] = said["result"]
-                    return found
-                assert answer is not None
-                process.stdin.write(json.dumps(answer(said)) + "\n")
-                process.stdin.flush()
-        finally:
-            process.kill()
-            process.wait()
+        command = [str(python_of("dynamo")), str(SIMULATOR), str(spec)]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=folder,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    said = json.loads(line)
+                    if "result" in said:
+                        found: dict[str, Any] = said["result"]
+                        return found
+                    assert answer is not None
+                    process.stdin.write(json.dumps(answer(said)) + "\n")
+                    process.stdin.flush()
+            finally:
+                process.kill()
         log.seek(0)
         raise RuntimeError(f"the replay ended without a result: {log.read()[-4000:]}")
 
