@@ -12,6 +12,10 @@ _LOADING_STATES = frozenset({UnitState.STARTING, UnitState.LOADING})
 _BEATING_STATES = frozenset({UnitState.WARMING, UnitState.READY, UnitState.DRAINING})
 
 
+HANG_STEPS = 20.0
+"""A unit that is silent for so many of its longest steps hangs: less may be a machine that others keep busy."""
+
+
 class Overdue(Enum):
     """What a unit should have done by now."""
 
@@ -34,9 +38,14 @@ def overdue(unit: Unit, now_s: float, spec: TierSpec) -> Overdue | None:
         return Overdue.EXIT if now_s > unit.ends_s else None
     if unit.state not in _BEATING_STATES:
         return None
-    if now_s - unit.heard_s > spec.heartbeat_timeout_s:
+    if now_s - unit.heard_s > silence_s(unit, spec):
         return Overdue.HEARTBEAT
     drain_deadline_s = unit.service.unit_type.drain_deadline_s
     if unit.state is UnitState.DRAINING and in_state_s > drain_deadline_s:
         return Overdue.DRAIN
     return None
+
+
+def silence_s(unit: Unit, spec: TierSpec) -> float:
+    """Seconds without a sign of life after which `unit` is taken for hung."""
+    return max(spec.heartbeat_timeout_s, HANG_STEPS * unit.service.unit_type.profile.longest_s)

@@ -116,7 +116,7 @@ class TierSpec:
     grace_s : float
         Time that a shutdown gives accepted requests.
     heartbeat_timeout_s : float
-        Silence after which a unit is taken for hung and killed.
+        Silence after which a unit is taken for hung and killed; at least twenty of its longest steps.
     load_deadline_s : float
         Longest time from the fork to a created session.
     head_within_s : float

@@ -8,7 +8,7 @@ import time
 from typing import Protocol, assert_never
 
 from actuators.onnx_tier.fleet import FleetTable, Unit
-from actuators.onnx_tier.health import Overdue, overdue
+from actuators.onnx_tier.health import Overdue, overdue, silence_s
 from actuators.onnx_tier.router import Router
 from actuators.onnx_tier.spec import TierSpec
 
@@ -53,7 +53,7 @@ def _act_on(owner: Owner, spec: TierSpec, unit: Unit, late: Overdue) -> None:
         case Overdue.LOAD:
             owner.end(unit, f"not loaded within {spec.load_deadline_s:g} s")
         case Overdue.HEARTBEAT:
-            owner.end(unit, f"no heartbeat for {spec.heartbeat_timeout_s:g} s: killed")
+            owner.end(unit, f"no heartbeat for {silence_s(unit, spec):g} s: killed")
         case Overdue.DRAIN:
             deadline_s = unit.service.unit_type.drain_deadline_s
             deadline = f"the drain deadline of {deadline_s:g} s"

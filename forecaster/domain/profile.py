@@ -53,6 +53,17 @@ class GenerativeProfile:
         decoding_s = self.alpha_s + self.beta_s * b + self.kappa_s * ctx if b else 0.0
         return decoding_s + self.delta_s * reads + self.gamma_s * p + self.gamma2_s * p * p
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest step: every slot decodes, the cache is full, a whole chunk is read.
+
+        Examples
+        --------
+        >>> GenerativeProfile(0.1, 0.01, 1e-6, 0.001, max_batch=10, chunk_tokens=100, kv_tokens=100_000).longest_s
+        0.4
+        """
+        return self.step_s(self.max_batch, self.kv_tokens, self.max_batch, self.chunk_tokens)
+
     def work_s(self, prompt: FloatArray, output: FloatArray) -> FloatArray:
         """Seconds of a well-filled unit that requests of these tokens take (design, section 4)."""
         cached_s = self.kappa_s * output * (prompt + output / 2)
@@ -81,6 +92,11 @@ class ClassicProfile:
     def max_batch(self) -> int:
         """Largest measured batch."""
         return self.batch_latency_s[-1][0]
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds of a pass of the largest measured batch."""
+        return self.batch_latency_s[-1][1]
 
     def pass_s(self, batch: float | FloatArray) -> FloatArray:
         """Seconds of one pass at `batch`, linear between the measured sizes.

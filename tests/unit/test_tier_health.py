@@ -50,6 +50,15 @@ def test_deadlines(
     assert overdue(unit, 100.0, SPEC) is expected
 
 
+def test_long_steps_are_no_silence() -> None:
+    slow = TierService("mlp", UnitType("mlp", ClassicProfile(((1, 1.0), (8, 2.0)))), Path("x"))
+    unit = _unit(UnitState.READY, entered_s=0.0, heard_s=61.0)
+    assert overdue(unit, 100.0, SPEC) is Overdue.HEARTBEAT
+    unit.service = slow  # twenty passes of the largest batch are 40 s
+    assert overdue(unit, 100.0, SPEC) is None
+    assert overdue(unit, 101.1, SPEC) is Overdue.HEARTBEAT
+
+
 def test_a_released_unit_that_does_not_end_is_killed() -> None:
     unit = _unit(UnitState.DRAINING, entered_s=0.0, heard_s=0.0, released=True)
     assert overdue(unit, 103.1, SPEC) is Overdue.EXIT
