@@ -145,7 +145,7 @@ class ControlApi:
             "pid": os.getpid(),
             "accepting": self._door.accepting,
             "in_flight": self._door.in_flight,
-            "waiting": {name: router.waiting(name) for name in self._supervisor.lanes},
+            "waiting": {name: router.waiting(name) for name in router.queues},
             "handovers": asdict(router.handovers),
             "units_live": fleet.live(),
             "pids": {unit.unit_id: unit.pid for unit in fleet if unit.pid and not unit.exited},

@@ -60,7 +60,7 @@ class Inference:
     def ready(self, model: str, version: str = "") -> bool:
         """Whether a unit of the model is ready; of two pools one of each."""
         service = self._door.service(model, version)
-        return all(fleet.ready for fleet in self._fleets(service.service))
+        return all(fleet.ready for fleet in self._fleets(service))
 
     def server(self) -> dict[str, Any]:
         """Describe the server."""
@@ -85,7 +85,7 @@ class Inference:
         rows = []
         for service in self._door.services:
             name, version = _split(service)
-            fleets = self._fleets(service)
+            fleets = self._fleets(self._door.services[service])
             ready = all(fleet.ready for fleet in fleets)
             coming = all(fleet.ready + fleet.warming for fleet in fleets)
             state = "READY" if ready else "LOADING" if coming else "UNAVAILABLE"
@@ -96,25 +96,35 @@ class Inference:
     async def load(self, model: str) -> None:
         """Order a unit if there is none, and wait until one is ready; of two pools one of each.
 
+        Of several types the first is ordered.
+
         Raises
         ------
         RefusedError
             404 for an unknown model, 403 where clients may not load, 503 without room, 500 with the
             unit's reason when it fails.
         """
-        lanes = self._supervisor.lanes_of(self._controlled(model).service)
+        service = self._controlled(model)
+        lanes = self._supervisor.lanes_of(service.service)
+        if service.type_paths:
+            known = (each for each in lanes if _coming(self._supervisor.observe(each)))
+            lanes = (next(known, lanes[0]),)
         deadline_s = asyncio.get_running_loop().time() + self._load_deadline_s
         for lane in lanes:
             self._order(lane)
         for lane in lanes:
             await self._loaded(model, lane, deadline_s)
 
-    def _fleets(self, service: str) -> list[Fleet]:
-        return [self._supervisor.observe(each) for each in self._supervisor.lanes_of(service)]
+    def _fleets(self, service: TierService) -> list[Fleet]:
+        """Those of which each must have a unit: pools; of several types any will do."""
+        name = service.service
+        if service.type_paths:
+            return [self._supervisor.observe(name)]
+        return [self._supervisor.observe(each) for each in self._supervisor.lanes_of(name)]
 
     def _order(self, service: str) -> None:
         fleet = self._supervisor.observe(service)
-        if not fleet.ready + fleet.warming:
+        if not _coming(fleet):
             self._loads += 1
             try:
                 key = f"load-{self._loads}"
@@ -223,6 +233,10 @@ class Inference:
                 "model_control",
             )
         return self._door.service(model)
+
+
+def _coming(fleet: Fleet) -> int:
+    return fleet.ready + fleet.warming
 
 
 def _split(service: str) -> tuple[str, str]:

@@ -172,18 +172,20 @@ class _Now(Collector):
         )
         pace = self._supervisor.pace
         for service in self._supervisor.lanes:
-            batch.add_metric([service], self._batches.waiting(service))
             busy.add_metric([service], pace.busy_s.get(service, 0.0))
             profiled.add_metric([service], pace.profiled_s.get(service, 0.0))
             fleet = self._supervisor.observe(service)
             for state in (*sorted(LIVE_STATES), UnitState.FAILED):
                 units.add_metric([service, state.value], fleet.count(state))
-            waiting.add_metric([service], self._supervisor.router.waiting(service))
             held.add_metric([service], sum(each.in_flight for each in fleet.units))
             leads: list[Any] = [each for each in fleet.units if each.lead_time_s is not None]
             if leads:
                 latest = max(leads, key=lambda each: each.ordered_s)
                 lead.add_metric([service], latest.lead_time_s)
+        for service in self._supervisor.services:
+            batch.add_metric([service], self._batches.waiting(service))
+        for service in self._supervisor.router.queues:
+            waiting.add_metric([service], self._supervisor.router.waiting(service))
         yield from (units, waiting, held, lead, batch, busy, profiled)
 
     def _handovers(self) -> Iterator[Metric]:

@@ -6,7 +6,8 @@ A request waits here, not in a unit, as long as every ready unit is full, so tha
 ready takes part of the backlog. A unit that drains gets no more. The unstarted requests of a unit
 that dies go to the front of the queue.
 
-A service of two pools has a lane for each: a prefill unit makes the first token and hands the cache
+Units of several types share one lane: a request goes where it is thought to be done first, its own work
+counted by each type's profile. A service of two pools has a lane for each: a prefill unit makes the first token and hands the cache
 over, then the request waits for a decode unit with a free slot and room for its tokens. While too many
 wait there, no more prompts are read.
 """
@@ -27,7 +28,7 @@ from actuators.onnx_tier.spec import TierService
 from actuators.onnx_tier.waiting_line import WaitingLine
 from actuators.onnx_tier.wire import Header
 from forecaster.domain.pools import Pool, of_pool, pool_service
-from forecaster.domain.profile import GenerativeProfile
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Profile
 
 LOSSES_MAX = 3
 """Units that one request may outlive: after that it may be what kills them."""
@@ -44,12 +45,29 @@ class _Lane:
     units: dict[str, RoutedUnit] = field(default_factory=dict)
     before: _Lane | None = None
     after: _Lane | None = None
+    kinds: dict[str, Profile] = field(default_factory=dict)
+
+    def own_s(self, job: Job) -> dict[str, float] | None:
+        """Of several types: what a request takes on each that can hold it; on any, where none can."""
+        if not self.kinds:
+            return None
+        tokens = int(job.header.get("max_tokens", 0))
+        found = {
+            kind: expected_work_s(profile, job.prompt_tokens, tokens)
+            for kind, profile in self.kinds.items()
+        }
+        able = {kind: each for kind, each in found.items() if _holds(self.kinds[kind], job)}
+        return able or found
 
     @property
     def crowded(self) -> bool:
         """Whether so many read prompts wait for the pool behind it that no more are to be read."""
         after = self.after
         return after is not None and len(after.waiting) >= after.service.unit_type.profile.max_batch
+
+
+def _holds(profile: Profile, job: Job) -> bool:
+    return isinstance(profile, ClassicProfile) or job.tokens <= profile.kv_tokens
 
 
 class Router:
@@ -74,11 +92,20 @@ class Router:
         retry_after_s: Callable[[str], int],
         caches: Path = Path(),
     ) -> None:
-        self._lanes = {
-            each.service: _Lane(each, WaitingLine(each.queue_limit)) for each in services
+        self._lanes: dict[str, _Lane] = {}
+        for each in services:
+            name = each.public if each.type_paths else each.service
+            if name not in self._lanes:
+                own = replace(each, service=name)
+                self._lanes[name] = _Lane(own, WaitingLine(each.queue_limit))
+            if each.type_paths:
+                self._lanes[name].kinds[each.service] = each.unit_type.profile
+        self._lane_of = {
+            **self._lanes,
+            **{k: lane for lane in self._lanes.values() for k in lane.kinds},
         }
         for lane in self._lanes.values():
-            if lane.service.pool is Pool.DECODE:
+            if lane.service.pool == Pool.DECODE:
                 public = of_pool(lane.service.service)[0]
                 lane.before = self._lanes[pool_service(public, Pool.PREFILL)]
                 lane.before.after = lane
@@ -124,10 +151,10 @@ class Router:
 
     def open_unit(self, unit_id: str, service: str, link: FrameLink) -> None:
         """Route to a unit that has become ready."""
-        lane = self._lanes[service]
-        profile = lane.service.unit_type.profile
+        lane = self._lane_of[service]
+        profile = lane.kinds.get(service, lane.service.unit_type.profile)
         ahead = 1 if isinstance(profile, GenerativeProfile) else _CLASSIC_BATCHES_AHEAD
-        unit = RoutedUnit(unit_id, link, profile.max_batch * ahead)
+        unit = RoutedUnit(unit_id, link, profile.max_batch * ahead, kind=service)
         if lane.before is not None and isinstance(profile, GenerativeProfile):
             unit.room_tokens = profile.kv_tokens
         lane.units[unit_id] = unit
@@ -180,6 +207,11 @@ class Router:
         """Expected seconds of work that a unit holds."""
         found = self._units.get(unit_id)
         return found[1].work_s if found else 0.0
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Where requests wait: services, and either pool of those that have two."""
+        return tuple(self._lanes)
 
     def waiting(self, service: str) -> int:
         """Requests of a service that wait for a unit."""
@@ -251,7 +283,7 @@ class Router:
 
     def _entrance(self, service: str) -> _Lane:
         """The lane in which requests of a service begin."""
-        return self._lanes.get(service) or self._lanes[pool_service(service, Pool.PREFILL)]
+        return self._lane_of.get(service) or self._lanes[pool_service(service, Pool.PREFILL)]
 
     def _enter(self, lane: _Lane, job: Job) -> None:
         """Let a job begin in a lane: what its units will do for it."""
@@ -293,9 +325,12 @@ class Router:
 
     def _dispatch(self, lane: _Lane) -> None:
         while not lane.crowded and (job := lane.waiting.first) is not None:
-            unit = least_loaded(lane.units.values(), job.batch, job.tokens)
+            own_s = lane.own_s(job)
+            unit = least_loaded(lane.units.values(), job.batch, job.tokens, own_s)
             if unit is None:
                 return
+            if own_s is not None:
+                job.work_s = own_s[unit.kind]
             lane.waiting.pop()
             job.unit_id = unit.unit_id
             unit.jobs[job.job_id] = job
@@ -319,5 +354,5 @@ class Router:
 
     def _refusal(self, lane: _Lane, why: str) -> RefusedError:
         name = lane.service.service
-        public = of_pool(name)[0] if lane.service.pool else name
+        public = name if lane.kinds else lane.service.public
         return RefusedError(503, f"{public}: {why}", "overloaded", self._retry_after_s(name))

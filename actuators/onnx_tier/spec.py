@@ -13,7 +13,14 @@ from actuators.onnx_tier.devices import check_gpu_wishes
 from forecaster.domain.errors import SettingError
 from forecaster.domain.pools import Pool, of_pool, pool_service
 from forecaster.domain.ports import Clock
-from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Pair, Profile, UnitType
+from forecaster.domain.profile import (
+    ClassicProfile,
+    GenerativeProfile,
+    Mixed,
+    Pair,
+    Profile,
+    UnitType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class TierService:
         Longest wait for a unit, real seconds; then 503.
     decode_path : Path or None
         Of two pools: the file that decode units load; `model_path` is that of prefill units.
+    type_paths : tuple of Path
+        Of several types: the file that units of each load, in their order.
     """
 
     service: str
@@ -70,25 +79,31 @@ class TierService:
     queue_limit: int = 1024
     queue_wait_s: float = 60.0
     decode_path: Path | None = None
+    type_paths: tuple[Path, ...] = ()
 
     @property
     def lanes(self) -> tuple[TierService, ...]:
-        """What units are run for: itself, or its two pools, each by a name of its own."""
-        pair = self.unit_type.pair
-        if pair is None or self.decode_path is None:
+        """What units are run for: itself, or its pools or types, each by a name of its own."""
+        paths = self.type_paths
+        if self.decode_path is not None:
+            paths = (self.model_path, self.decode_path)
+        if not self.unit_type.pooled:
             return (self,)
         return tuple(
             replace(self, service=pool_service(self.service, pool), unit_type=kind, model_path=path)
-            for pool, kind, path in (
-                (Pool.PREFILL, pair.prefill, self.model_path),
-                (Pool.DECODE, pair.decode, self.decode_path),
-            )
+            for (pool, kind), path in zip(self.unit_type.by_pool.items(), paths, strict=True)
         )
 
     @property
     def pool(self) -> Pool:
         """What the units of a lane do."""
-        return of_pool(self.service)[1] if self.decode_path is not None else Pool.WHOLE
+        pooled = self.decode_path is not None or bool(self.type_paths)
+        return of_pool(self.service)[1] if pooled else Pool.WHOLE
+
+    @property
+    def public(self) -> str:
+        """The service that a lane's units serve."""
+        return of_pool(self.service)[0] if self.pool else self.service
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +183,10 @@ class TierSpec:
             if (each.unit_type.pair is None) != (each.decode_path is None):
                 said = "with two pools, and only there"
                 raise SettingError(f"{each.service}.decode_path", str(each.decode_path), said)
+            types = each.unit_type.mixed.types if each.unit_type.mixed else ()
+            if len(types) != len(each.type_paths):
+                said = f"{len(types)} files, one for each type"
+                raise SettingError(f"{each.service}.type_paths", len(each.type_paths), said)
         for each in self.lanes:
             if not 0 < each.unit_type.compute_share <= 1:
                 raise SettingError(
@@ -229,7 +248,11 @@ def unit_type_from_dict(data: dict[str, Any]) -> UnitType:
         profile = GenerativeProfile(**fields)
     labels = tuple((str(key), str(value)) for key, value in rest.pop("labels", ()))
     pair = rest.pop("pair", None)
-    return UnitType(profile=profile, labels=labels, pair=_pair(pair) if pair else None, **rest)
+    mixed = rest.pop("mixed", None)
+    return UnitType(
+        profile=profile, labels=labels, pair=_pair(pair) if pair else None,
+        mixed=_mixed(mixed) if mixed else None, **rest,
+    )  # fmt: skip
 
 
 def _pair(data: dict[str, Any]) -> Pair:
@@ -237,13 +260,20 @@ def _pair(data: dict[str, Any]) -> Pair:
     return Pair(**{**data, **kinds})
 
 
+def _mixed(data: dict[str, Any]) -> Mixed:
+    types = tuple(unit_type_from_dict(each) for each in data["types"])
+    return Mixed(types, tuple(int(each) for each in data["most"]))
+
+
 def _service(data: dict[str, Any]) -> TierService:
     rest = dict(data)
     unit_type = unit_type_from_dict(rest.pop("unit_type"))
     decode_path = rest.pop("decode_path", None)
+    type_paths = tuple(Path(each) for each in rest.pop("type_paths", ()))
     return TierService(
         unit_type=unit_type,
         model_path=Path(rest.pop("model_path")),
         decode_path=Path(decode_path) if decode_path else None,
+        type_paths=type_paths,
         **rest,
     )

@@ -22,7 +22,6 @@ from actuators.onnx_tier.zygote_host import ZygoteHost, kill
 from actuators.order_book import OrderBook, of_service
 from forecaster.domain.errors import CapacityDeniedError, UnitGoneError
 from forecaster.domain.lifecycle import LIVE_STATES, WARMING_STATES, UnitState
-from forecaster.domain.pools import PAIR, pool_service
 from forecaster.domain.ports import Clock
 from forecaster.domain.units import Fleet
 
@@ -61,6 +60,9 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._services = {each.service: each for each in spec.lanes}
+        self._lanes_of = {
+            each.service: [own.service for own in each.lanes] for each in spec.services
+        }
         self.clock = clock
         self._socket_path = socket_path
         self._plan = plan
@@ -86,13 +88,17 @@ class Supervisor:
 
     @property
     def lanes(self) -> tuple[str, ...]:
-        """What units are run for: services, and the pools of those that have two."""
+        """What units are run for: services, and the pools or types of those that have several."""
         return tuple(self._services)
 
     def lanes_of(self, service: str) -> tuple[str, ...]:
-        """The names under which the units of a service are run: its own, or those of its pools."""
-        pools = tuple(pool_service(service, pool) for pool in PAIR)
-        return pools if pools[0] in self._services else (service,)
+        """The names under which the units of a service are run: its own, or those of its pools or types."""
+        return tuple(self._lanes_of.get(service, (service,)))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What clients know."""
+        return tuple(self._lanes_of)
 
     def observe(self, service: str) -> Fleet:
         """Report the units of a service or of one of its pools."""
@@ -162,7 +168,8 @@ class Supervisor:
 
     def retry_after_s(self, service: str) -> int:
         """Seconds after which a refused client may find room."""
-        lead_s = self._lead_s.get(service, self._services[service].unit_type.lead_time_s)
+        lane = self.lanes_of(service)[0]
+        lead_s = self._lead_s.get(lane, self._services[lane].unit_type.lead_time_s)
         backlog_s = self.router.backlog_s(service)
         return retry_after_s(self.observe(service), lead_s, backlog_s, self.clock.speed)
 

@@ -81,6 +81,7 @@ async def run_tier(spec: TierSpec) -> None:
     signatures = {each.service: _check(each) for each in (*spec.services, *spec.lanes)}
     for each in spec.services:
         check_caches(each, signatures)
+        check_types(each, signatures)
     texts = {
         each.service: text_of(each.model_path.parent, signatures[each.service])
         for each in spec.services
@@ -92,7 +93,7 @@ async def run_tier(spec: TierSpec) -> None:
     with socket_folder(spec.home) as folder:
         # First: a tier that runs here already keeps its caches.
         control = bind_control(folder / "control.sock")
-        paired = len(spec.lanes) > len(spec.services)
+        paired = any(each.decode_path is not None for each in spec.services)
         with cache_folder(spec.home) if paired else nullcontext(Path()) as caches:
             await _serve(spec, signatures, texts, (public, control, url), (folder, caches))
 
@@ -203,6 +204,8 @@ def check_caches(service: TierService, signatures: dict[str, ModelSignature]) ->
     ModelError
         Naming the service.
     """
+    if service.decode_path is None:
+        return
     kept = [
         [
             each
@@ -215,6 +218,25 @@ def check_caches(service: TierService, signatures: dict[str, ModelSignature]) ->
         raise ModelError(
             f"service {service.service!r}: its prefill and decode units keep different caches",
             "export both files from one model",
+        )
+
+
+def check_types(service: TierService, signatures: dict[str, ModelSignature]) -> None:
+    """Refuse types whose units would not give the same answers to the same requests.
+
+    Raises
+    ------
+    ModelError
+        Naming the service.
+    """
+    if not service.type_paths:
+        return
+    told = [signatures[lane.service] for lane in service.lanes]
+    found = [(s.inputs, s.outputs, s.context_tokens, s.reads_bytes) for s in told]
+    if any(each != found[0] for each in found):
+        raise ModelError(
+            f"service {service.service!r}: units of its types take or give different things",
+            "let every type serve the same model",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,11 +35,11 @@ def answered(table: SizingTable, rate_rps: float) -> Sizing:
     )
     generates = isinstance(table.question.unit.profile, GenerativeProfile)
     slo = table.question.slo
-    pools = {pool.value: count for pool, count in table.split.of(units).items() if pool}
+    pools = {str(pool): count for pool, count in table.split.of(units).items() if pool}
     kinds = f" ({said_pools(pools)})" if pools else ""
     return Sizing(
         units=units,
-        utilisation=utilisation(table.question, max(rate_rps, 1e-9), units),
+        utilisation=_used(table, max(rate_rps, 1e-9), units),
         attainment=1.0 - float(table.violation_share(units, rate_rps)),
         ttft_s=ttft if generates else NOWHERE,
         tpot_s=tpot if generates else NOWHERE,
@@ -47,6 +48,22 @@ def answered(table: SizingTable, rate_rps: float) -> Sizing:
         reason=f"{units} units{kinds} keep {slo.attainment:.1%} of {rate_rps:g} requests/s inside the SLO;"
         f" {one_fewer(table, units, rate_rps)}",
         pools=pools,
+    )
+
+
+def _used(table: SizingTable, rate_rps: float, units: int) -> float:
+    """Share of the units' capacity for work that the load uses; of several types their mean."""
+    question, split = table.question, table.split
+    if question.unit.mixed is None:
+        return utilisation(question, rate_rps, units)
+    types, counts = question.unit.by_pool, split.of(units)
+    per_carried = rate_rps / split.carried(counts)
+    return sum(
+        utilisation(replace(question, unit=types[pool]), per_carried * carries * count, count)
+        * count
+        / units
+        for (pool, count), carries in zip(counts.items(), split.carries, strict=True)
+        if count
     )
 
 

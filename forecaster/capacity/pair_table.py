@@ -33,6 +33,7 @@ from forecaster.capacity.trial import WINDOW_S, Trial, overload, steady
 from forecaster.domain.demand import FloatArray, IntArray, RequestBatch
 from forecaster.domain.errors import SettingError
 from forecaster.domain.plan import Binding
+from forecaster.domain.pools import Split
 from forecaster.domain.profile import Pair, PdProfile
 from forecaster.domain.service import Slo
 
@@ -186,7 +187,7 @@ class _Pools:
             bindings.append(self._binding(pools))
         return SizingTable(
             self.question, fleets, rates, np.broadcast_to(LEVELS, rates.shape).copy(), max_units,
-            most, at, parts, times_s, tuple(bindings), generate,
+            most, at, parts, times_s, tuple(bindings), Split.pair(generate.tolist()),
         )  # fmt: skip
 
     def _most_rps(self, read: int, generate: int) -> float:

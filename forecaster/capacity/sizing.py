@@ -235,10 +235,11 @@ def size(question: Question, rate_rps: float) -> Sizing:
     Raises
     ------
     SettingError
-        For two pools: no closed form tells what they carry.
+        For two pools or several types: no closed form tells what they carry.
     """
-    if question.unit.pair is not None:
-        raise SettingError("formula", question.unit.name, "one pool", "size it on the kernel")
+    if question.unit.pooled:
+        said = "one pool of one type"
+        raise SettingError("formula", question.unit.name, said, "size it on the kernel")
     units = units_for(question, rate_rps)
     rate = max(rate_rps, EMPTY_RPS)
     binding = binding_part(question, rate, units)

@@ -48,8 +48,8 @@ class SizingTable:
         p50 and p99 of TTFT, TPOT, latency, seconds; NaN where there is none.
     bindings : tuple of Binding
         What breaks first in each simulated fleet.
-    decode_units : int64[U] or None
-        Of two pools: units of each fleet that generate, the others read; None: one kind of units.
+    split : Split
+        How fleets fall into pools or types.
     ladder_rps : float64[max_units, G]
         Load of each fleet at ``violation[0]``, never falling with units.
     """
@@ -64,7 +64,7 @@ class SizingTable:
     parts: FloatArray
     times_s: FloatArray
     bindings: tuple[Binding, ...]
-    decode_units: IntArray | None = None
+    split: Split = ONE_POOL
     ladder_rps: FloatArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,11 +77,6 @@ class SizingTable:
         ).T
         totals = np.maximum.accumulate(per_unit * fleets[:, None], axis=0)
         object.__setattr__(self, "ladder_rps", totals)
-
-    @property
-    def split(self) -> Split:
-        """How fleets fall into pools."""
-        return ONE_POOL if self.decode_units is None else Split(tuple(self.decode_units.tolist()))
 
     def violation_share(self, units: IntArray | int, rate_rps: FloatArray | float) -> FloatArray:
         """Share of requests outside the SLO, float64 of the broadcast shape.

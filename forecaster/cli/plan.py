@@ -140,12 +140,12 @@ def as_dict(table: TideTable) -> dict[str, Any]:
 
 
 def in_pools(split: Split, units: int) -> dict[str, int]:
-    """Units of each of two pools, by name; nothing to say of one."""
-    return {pool.value: count for pool, count in split.of(units).items() if pool}
+    """Units of each pool or type, by name; nothing to say of one."""
+    return {str(pool): count for pool, count in split.of(units).items() if pool}
 
 
 def held_in(split: Split, units: int) -> str:
-    """Units to hold, and how many of them read and generate."""
+    """Units to hold, and how many of them are in each pool or of each type."""
     pools = in_pools(split, units)
     said = " + ".join(f"{count} {pool}" for pool, count in pools.items())
     return f"{units} = {said}" if said else str(units)

@@ -10,8 +10,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from forecaster.config.table import Seconds, Table
 from forecaster.domain.errors import ModelError, SettingError
-from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Pair, UnitType
+from forecaster.domain.pools import PAIR
+from forecaster.domain.profile import ClassicProfile, GenerativeProfile, Mixed, Pair, UnitType
 
+MOST = 4096
+"""Units of a type, where nothing else is said."""
 Cost = Field(ge=0, allow_inf_nan=False)
 
 
@@ -47,10 +50,25 @@ class _Disaggregated(Table):
     handover_per_token_s: float = Cost
 
 
+class _Mixed(Table):
+    types: tuple[str, ...] = Field(min_length=2, max_length=8)
+    most: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> _Mixed:
+        if len(set(self.types)) < len(self.types):
+            raise ValueError("each type once; `most` says how many there are of it")
+        for name, count in self.most.items():
+            if name not in self.types or not 1 <= count <= MOST:
+                raise ValueError(f"most.{name}: one of the types, with 1..{MOST} units")
+        return self
+
+
 class _UnitFile(Table):
-    kind: Literal["generative", "classic", "disaggregated"]
+    kind: Literal["generative", "classic", "disaggregated", "mixed"]
     profile: dict[str, Any] = Field(default_factory=dict)
     disaggregated: _Disaggregated | None = None
+    mixed: _Mixed | None = None
     name: str = ""
     lead_time_s: Seconds = 60.0
     drain_deadline_s: Seconds = 120.0
@@ -67,8 +85,9 @@ class _UnitFile(Table):
 
     @model_validator(mode="after")
     def _whole(self) -> _UnitFile:
-        if (self.kind == "disaggregated") != (self.disaggregated is not None):
-            raise ValueError("kind and the table [disaggregated] go together")
+        for kind, table in (("disaggregated", self.disaggregated), ("mixed", self.mixed)):
+            if (self.kind == kind) != (table is not None):
+                raise ValueError(f"kind and the table [{kind}] go together")
         return self
 
 
@@ -77,6 +96,7 @@ TABLES: dict[str, type[Table]] = {
     "[profile] of a generative type": _Generative,
     "[profile] of a classic type": _Classic,
     "[disaggregated]": _Disaggregated,
+    "[mixed]": _Mixed,
 }
 """What a file may hold, for the reference."""
 
@@ -108,7 +128,7 @@ def load_unit_type(models: Path, name: str) -> UnitType:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
         file = _UnitFile(**values)
-        profile = None if file.disaggregated else _profile(file)
+        profile = None if file.disaggregated or file.mixed else _profile(file)
     except tomllib.TOMLDecodeError as error:
         raise SettingError("unit.toml", str(path), f"not TOML: {error}", "mend the file") from error
     except ValidationError as error:
@@ -119,7 +139,9 @@ def load_unit_type(models: Path, name: str) -> UnitType:
         ) from error
     if file.disaggregated is not None:
         return _pair(models, name, file.disaggregated)
-    kept = file.model_dump(exclude={"kind", "profile", "name", "disaggregated"})
+    if file.mixed is not None:
+        return _mixed(models, name, file.mixed)
+    kept = file.model_dump(exclude={"kind", "profile", "name", "disaggregated", "mixed"})
     assert profile is not None
     return UnitType(name=name, profile=profile, **kept)
 
@@ -130,7 +152,7 @@ def _pair(models: Path, name: str, pools: _Disaggregated) -> UnitType:
         load_unit_type(models, each) for each in (pools.prefill, pools.decode)
     )
     for each in both:
-        if each.pair is not None or not each.generative:
+        if each.pooled or not each.generative:
             raise SettingError(
                 f"{name}: disaggregated", each.name, "two generative unit types",
                 "name the types that read and generate",
@@ -147,6 +169,32 @@ def _pair(models: Path, name: str, pools: _Disaggregated) -> UnitType:
         gpus=max(each.gpus for each in both),
         provider=pair.decode.provider,
         pair=pair,
+    )
+
+
+def _mixed(models: Path, name: str, wanted: _Mixed) -> UnitType:
+    """The type that stands for several: as slow to start as the slowest of them."""
+    types = tuple(load_unit_type(models, each) for each in wanted.types)
+    for each in types:
+        if each.pooled or each.generative != types[0].generative:
+            raise SettingError(
+                f"{name}: mixed.types", each.name, "types that are generative, or none that is",
+                "name types of one pool that do the same work",
+            )  # fmt: skip
+        if each.name in PAIR:
+            raise SettingError(f"{name}: mixed.types", each.name, "another name", "rename the type")
+    most = tuple(wanted.most.get(each.name, MOST) for each in types)
+    return UnitType(
+        name,
+        types[0].profile,
+        lead_time_s=max(each.lead_time_s for each in types),
+        drain_deadline_s=max(each.drain_deadline_s for each in types),
+        price_per_hour=sum(each.price_per_hour for each in types) / len(types),
+        min_billing_s=max(each.min_billing_s for each in types),
+        billing_step_s=max(each.billing_step_s for each in types),
+        gpus=max(each.gpus for each in types),
+        provider=types[0].provider,
+        mixed=Mixed(types, most),
     )
 
 

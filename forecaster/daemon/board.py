@@ -228,10 +228,10 @@ class Board:
         )
         peak_s = peak * (now_s - self.started_s)
         saved = 1 - found["paid_s"] / peak_s if peak_s > 0 else math.nan
-        peak_money = peak_s / 3600 * pilot.unit.price_per_hour
+        hour = pilot.unit.hour_price(pilot.planner.carrying.split, peak)
         return found | {
-            "peak_units": peak, "static_peak_s": peak_s, "static_peak_money": peak_money,
-            "saved_share": saved,
+            "peak_units": peak, "static_peak_s": peak_s, "saved_share": saved,
+            "static_peak_money": hour * (now_s - self.started_s) / 3600,
         }  # fmt: skip
 
     def tide(self, name: str, past_s: float = DAY_S, coming_s: float = DAY_S) -> dict[str, Any]:

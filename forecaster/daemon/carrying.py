@@ -14,7 +14,7 @@ from forecaster.capacity.sizing import Question, rounded
 from forecaster.capacity.sizing_table import SizingTable, corrected
 from forecaster.demand import offered_work_s
 from forecaster.domain.demand import FloatArray, TokenMix
-from forecaster.domain.pools import EVEN, ONE_POOL, Split
+from forecaster.domain.pools import Split
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Service
 from forecaster.planning.layers import violation_price_s
@@ -72,7 +72,7 @@ class Carrying:
         """How units fall into pools, as far as it is known."""
         if self.table is not None:
             return self.table.split
-        return ONE_POOL if self.unit.pair is None else EVEN
+        return self.unit.start_split(self.service.limits.max_units)
 
     @property
     def asked(self) -> dict[str, object] | None:
@@ -128,7 +128,10 @@ class Carrying:
             bindings = tuple(curve.binding(n) for n in range(1, units + 1))
             grid = tabulate(curve, low, high, units)
             carried_erl = self.work_s * np.concatenate([[0.0], curve.capacities(units)])
-            capacity = Capacity(grid, bindings, self.work_s, self.split, carried_erl)
+            capacity = Capacity(
+                grid, bindings, self.work_s, self.split, carried_erl,
+                self.unit.step_prices(self.split),
+            )  # fmt: skip
             self._made = made = (table, self._factor, units, capacity)
         return made[3]
 
@@ -177,9 +180,11 @@ def price_s(
     if happened_erl.size:
         rate = happened_erl / capacity.work_s
         foreseen, _ = expected_outside_rps(foreseen_erl / capacity.work_s, LEVELS, capacity.grid)
-        return verified_price_s(foreseen, capacity.grid.at(rate), rate, allowed, day, step)
+        return verified_price_s(
+            foreseen, capacity.grid.at(rate), rate, allowed, day, step, capacity.prices
+        )
     ahead, mean = expected_outside_rps(coming_erl[:day] / capacity.work_s, LEVELS, capacity.grid)
-    return violation_price_s(ahead, ahead, mean, allowed, step)
+    return violation_price_s(ahead, ahead, mean, allowed, step, capacity.prices)
 
 
 def moved(before: Question, now: Question) -> bool:

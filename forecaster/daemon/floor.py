@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from forecaster.domain.demand import SLOT_S
 from forecaster.domain.plan import Binding, Reason, SlotPlan, TideTable
-from forecaster.domain.pools import EVEN, ONE_POOL
 from forecaster.planning.policy import Policy
 
 
@@ -15,5 +14,5 @@ def floor_table(service: str, policy: Policy, now_s: float) -> TideTable:
     """
     floor = policy.limits.min_units
     slot = SlotPlan(now_s, 0.0, 0.0, 0.0, 0, floor, 0.0, Reason.MIN_UNITS, Binding.NONE)
-    split = EVEN if policy.paired else ONE_POOL
-    return TideTable(service, now_s, SLOT_S, policy.lead_time_s, 0.0, floor, 0.0, (slot,), split)
+    lead_s = policy.lead_time_s
+    return TideTable(service, now_s, SLOT_S, lead_s, 0.0, floor, 0.0, (slot,), policy.split)

@@ -309,7 +309,8 @@ class Pilot:
             settle_s=self.settle_s, learnt=before.learnt(),
         )  # fmt: skip
         self.planner.leads, self.planner.pin = before.leads, before.pin
-        self.planner.denied_s, self.planner.drains = before.denied_s, before.drains
+        self.planner.denied_s, self.planner.denied = before.denied_s, before.denied
+        self.planner.drains = before.drains
         self.gate.service = service
 
     def _return(self) -> None:
@@ -335,8 +336,7 @@ class Pilot:
 
     def _act(self, decision: Decision) -> str:
         said, denied = carry_out(self.actuator, decision, self.fence or 0)
-        if denied:
-            self.planner.denied_s = decision.at_s
+        self.planner.deny(denied, decision.at_s)
         if said:
             log.warning("%s: %s", decision.service, said)
         return said

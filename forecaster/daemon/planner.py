@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from forecaster.domain.errors import PendingError
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.plan import TideTable
+from forecaster.domain.pools import ONE_POOL, Pool
 from forecaster.domain.profile import UnitType
-from forecaster.domain.service import Pin, Service
+from forecaster.domain.service import Limits, Pin, Service
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.planning.deferred import spare_erl
 from forecaster.planning.guard import WINDOW_S, breached
@@ -91,8 +92,8 @@ class Planner:
         Measured lead times, and times that draining took, clock seconds, the newest last.
     pin : Pin or None
         Units set by hand.
-    denied_s : float
-        When capacity was refused last, epoch seconds.
+    denied_s, denied : float, dict
+        When capacity was refused last, and that of each type of several, epoch seconds.
     lag_s : float or None
         After a return: how old the log was when the last plan before it was made; None once it is no older now.
     """
@@ -118,6 +119,7 @@ class Planner:
         self.drains: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
+        self.denied: dict[Pool, float] = {}
         self.lag_s: float | None = None
         self._arrivals, self._evidence = Arrivals(), Evidence()
         self._outlook: tuple[float, float, FloatArray] | None = None
@@ -153,11 +155,23 @@ class Planner:
         drain_s = lead_p90_s(self.drains, prior_s)
         return self.lead_s() + drain_s + self.settings.planner.tick_s
 
+    def deny(self, pools: Collection[Pool], now_s: float) -> None:
+        """Take note of the pools of an order that were refused capacity."""
+        if pools:
+            self.denied_s = now_s
+        if self.unit.mixed is not None:
+            self.denied |= dict.fromkeys(pools, now_s)
+
+    def _limits(self) -> Limits:
+        """Those of the service, inside what its units are counted from and to."""
+        split = self.carrying.split
+        return self.service.limits.at_least(split.least_units).at_most(split.most_units)
+
     def policy(self, now_s: float, price_s: float) -> Policy:
         """The rules in force, at a price of a violation."""
         planner = self.settings.planner
         return Policy(
-            limits=self.service.limits.at_least(self.carrying.split.least_units),
+            limits=self._limits(),
             elasticity=self.service.elasticity,
             price_s=price_s,
             load_factor=self.budget.load_factor(self.feed.day_requests),
@@ -173,7 +187,10 @@ class Planner:
             pin=self.pin if self.pin is not None and now_s < self.pin.until_s else None,
             denied=now_s - self.denied_s < planner.stale_s,
             quota=self.service.quota,
-            paired=self.unit.pair is not None,
+            split=self.carrying.split if self.unit.pooled else ONE_POOL,
+            denied_pools=tuple(
+                p for p, at_s in self.denied.items() if now_s - at_s < planner.stale_s
+            ),
         )
 
     def plan(

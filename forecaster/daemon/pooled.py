@@ -1,13 +1,13 @@
-"""Two pools seen as one service: whoever runs units knows each pool by a name of its own."""
+"""Pools seen as one service: whoever runs units knows each pool, or each type, by a name of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from forecaster.domain.errors import ActuatorUnavailableError, CapacityDeniedError, FencedError
 from forecaster.domain.plan import Decision, Verb
-from forecaster.domain.pools import PAIR, of_pool, pool_service
+from forecaster.domain.pools import Pool, of_pool, pool_service
 from forecaster.domain.ports import Actuator, TakesBatchWork
 from forecaster.domain.units import Fleet, RequestRecord, UnitEvent
 
@@ -19,12 +19,12 @@ class Pooled:
     ----------
     actuator : Actuator
         Runs the units.
-    paired : collection of str
-        Services in two pools.
+    pools : mapping of str to sequence of Pool
+        Those of the services that have several.
     """
 
-    def __init__(self, actuator: Actuator, paired: Collection[str]) -> None:
-        self._actuator, self._paired = actuator, frozenset(paired)
+    def __init__(self, actuator: Actuator, pools: Mapping[str, Sequence[Pool]]) -> None:
+        self._actuator, self._pools = actuator, dict(pools)
 
     @property
     def tier(self) -> str:
@@ -32,10 +32,11 @@ class Pooled:
         return self._actuator.tier
 
     def observe(self, service: str) -> Fleet:
-        """Every unit of the service, of both pools together."""
-        if service not in self._paired:
+        """Every unit of the service, of all its pools together."""
+        if service not in self._pools:
             return self._actuator.observe(service)
-        seen = {pool: self._actuator.observe(pool_service(service, pool)) for pool in PAIR}
+        pools = self._pools[service]
+        seen = {pool: self._actuator.observe(pool_service(service, pool)) for pool in pools}
         units = tuple(
             replace(unit, service=service, pool=pool)
             for pool, fleet in seen.items()
@@ -80,15 +81,20 @@ class Pooled:
 
     def _of_pool(self, event: UnitEvent) -> UnitEvent:
         service, pool = of_pool(event.service)
-        return replace(event, service=service, pool=pool) if service in self._paired else event
+        return (
+            replace(event, service=service, pool=pool)
+            if pool in self._pools.get(service, ())
+            else event
+        )
 
 
-def carry_out(actuator: Actuator, decision: Decision, fence: int) -> tuple[str, bool]:
-    """Give a decision's orders, pool by pool; what went wrong, and whether capacity was denied.
+def carry_out(actuator: Actuator, decision: Decision, fence: int) -> tuple[str, list[Pool]]:
+    """Give a decision's orders, pool by pool; what went wrong, and the pools that were denied capacity.
 
     One pool may be granted what the other is denied: the next tick asks for what is still missing.
     """
-    key, said, denied = f"{decision.service}:{decision.at_s:.3f}", "", False
+    key, said = f"{decision.service}:{decision.at_s:.3f}", ""
+    denied: list[Pool] = []
     order = actuator.prewarm if decision.verb is Verb.PREWARM else actuator.drain
     for pool, units in decision.orders:
         name = pool_service(decision.service, pool)
@@ -96,7 +102,8 @@ def carry_out(actuator: Actuator, decision: Decision, fence: int) -> tuple[str, 
         try:
             order(name, units, reason=decision.explanation, order_key=own_key, fence=fence)
         except CapacityDeniedError as error:
-            said, denied = f"capacity denied: {error}", True
+            said = f"capacity denied: {error}"
+            denied.append(pool)
         except (ActuatorUnavailableError, FencedError) as error:
             return str(error), denied
     return said, denied

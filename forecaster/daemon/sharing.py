@@ -189,6 +189,7 @@ def claim_of(pilot: Pilot, draft: Draft | None, slots: int) -> Claim:
         gpus=unit.gpus,
         priority=pilot.service.priority,
         price_per_hour=unit.price_per_hour,
+        prices=made.outlook.prices,
         lead_slots=lead_slots(pilot.planner.handover_s()),
         fixed=gate.frozen or gate.mode is Mode.OBSERVE,
     )

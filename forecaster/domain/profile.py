@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
-from forecaster.domain.pools import Pool
+from forecaster.domain.pools import EVEN, ONE_POOL, Pool, Split, in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,8 @@ class PdProfile:
 
 
 Profile = GenerativeProfile | ClassicProfile
+FREE = 1e-6
+"""The price of units that cost nothing, over the mean one's: no fewer of them is no gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,9 @@ class UnitType:
         Whether decoding steps are captured as CUDA graphs (generative units on a GPU).
     pair : Pair or None
         The two kinds of units that this type stands for; None: one kind.
+    mixed : Mixed or None
+        The types that this type stands for, each doing the whole work; None: one type. Work is
+        told in units of the first one, money at the mean price of all.
     """
 
     name: str
@@ -199,6 +204,7 @@ class UnitType:
     cuda_graphs: bool = False
     labels: tuple[tuple[str, str], ...] = field(default=())
     pair: Pair | None = None
+    mixed: Mixed | None = None
 
     @property
     def generative(self) -> bool:
@@ -208,9 +214,36 @@ class UnitType:
     @property
     def by_pool(self) -> dict[Pool, UnitType]:
         """The type of the units in each pool."""
-        if self.pair is None:
-            return {Pool.WHOLE: self}
-        return {Pool.PREFILL: self.pair.prefill, Pool.DECODE: self.pair.decode}
+        if self.pair is not None:
+            return {Pool.PREFILL: self.pair.prefill, Pool.DECODE: self.pair.decode}
+        if self.mixed is not None:
+            return {Pool(each.name): each for each in self.mixed.types}
+        return {Pool.WHOLE: self}
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it stands for others."""
+        return self.pair is not None or self.mixed is not None
+
+    def start_split(self, max_units: int) -> Split:
+        """How its units fall into pools while nothing is known of their work."""
+        if self.mixed is not None:
+            return in_order(tuple(self.by_pool), self.mixed.most, max_units)
+        return ONE_POOL if self.pair is None else EVEN
+
+    def hour_price(self, split: Split, units: int) -> float:
+        """Money for an hour of a fleet of so many units."""
+        types = self.by_pool
+        return sum(count * types[pool].price_per_hour for pool, count in split.of(units).items())
+
+    def step_prices(self, split: Split) -> FloatArray | None:
+        """Price of the 1st, 2nd, ... unit over the mean price of all; None where all cost the same."""
+        types = self.by_pool
+        prices = [types[pool].price_per_hour for pool in split.pools]
+        if len(set(prices)) < 2 or not self.price_per_hour > 0:
+            return None
+        paid = np.array([prices[i] for i in split.path]) / self.price_per_hour
+        return np.maximum(paid, FREE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +270,19 @@ class Pair:
         assert isinstance(read, GenerativeProfile)
         assert isinstance(generate, GenerativeProfile)
         return PdProfile(read, generate, self.handover_s, self.handover_per_token_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Types of units of one service, each of which does the whole work.
+
+    Attributes
+    ----------
+    types : tuple of UnitType
+        Two or more, of one kind.
+    most : tuple of int
+        Units that there are of each.
+    """
+
+    types: tuple[UnitType, ...]
+    most: tuple[int, ...]

@@ -52,6 +52,11 @@ class Limits:
         """The same with no lower floor than `units`."""
         return replace(self, min_units=max(self.min_units, units))
 
+    def at_most(self, units: int) -> Limits:
+        """The same with no more units than there are, in whole steps."""
+        most = max(min(self.max_units, units // self.step_units * self.step_units), 1)
+        return replace(self, min_units=min(self.min_units, most), max_units=most)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -79,8 +79,8 @@ def tariff_at(tariffs: Sequence[Tariff], born_s: float, pool: Pool = Pool.WHOLE)
     pool : Pool
         Whose units; where it has no tariff of its own, that of the service's units counts.
     """
-    own = [each for each in tariffs if each.pool is pool]
-    tariffs = own or [each for each in tariffs if each.pool is Pool.WHOLE] or tariffs
+    own = [each for each in tariffs if each.pool == pool]
+    tariffs = own or [each for each in tariffs if each.pool == Pool.WHOLE] or tariffs
     return tariffs[max(bisect_right([each.since_s for each in tariffs], born_s) - 1, 0)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from forecaster.domain.demand import SLOT_S, FloatArray, IntArray
 from forecaster.planning.bounds import Bounds
-from forecaster.planning.layers import Costs, convex_envelope, schedule
+from forecaster.planning.layers import Costs, convex_envelope, schedule, step_costs
 from forecaster.planning.policy import Policy
 
 
@@ -25,17 +25,22 @@ def by_minute(slots: FloatArray, per_slot: int) -> FloatArray:
     return np.asarray((1 - share) * slots[low] + share * slots[high])
 
 
-def worth(outside_rps: FloatArray, price_s: float, step: int = 1) -> IntArray:
+def worth(
+    outside_rps: FloatArray, price_s: float, step: int = 1, prices: FloatArray | None = None
+) -> IntArray:
     """Units of which the last one still saves more than it costs, slot by slot, int64[T].
 
     Parameters
     ----------
     outside_rps : float64[T, N + 1]
         Expected requests/s outside with 0..N units.
+    prices : float64[K] or None
+        Of units, see `layers.step_costs`.
     """
-    stepped = convex_envelope(np.ascontiguousarray(outside_rps[:, ::step]))
+    cost = step_costs(prices, outside_rps.shape[1] - 1, step)
+    stepped = convex_envelope(outside_rps[:, : cost.size * step + 1 : step], cost)
     saved = price_s * (stepped[:, :-1] - stepped[:, 1:])
-    return np.asarray((saved > step).sum(axis=1) * step, np.int64)
+    return np.asarray((saved > cost).sum(axis=1) * step, np.int64)
 
 
 def course(
@@ -45,6 +50,7 @@ def course(
     peak: int,
     within: Bounds,
     held_slots: IntArray | None = None,
+    prices: FloatArray | None = None,
 ) -> tuple[IntArray, IntArray]:
     """Units to hold in each slot of 60 s: the cheapest schedule, and what elasticity makes of it.
 
@@ -62,6 +68,8 @@ def course(
         Floor and ceiling of each slot.
     held_slots : int64[K] or None
         Slots that each unit of the present fleet is paid for anyway, the longest first.
+    prices : float64[K] or None
+        Of units, see `layers.step_costs`.
 
     Returns
     -------
@@ -79,7 +87,7 @@ def course(
     )
     plan = schedule(
         outside_rps, costs, present, step=step, least=within.least, most=within.most,
-        held_slots=held_slots,
+        held_slots=held_slots, prices=prices,
     )  # fmt: skip
     more = (1.0 - policy.elasticity) * np.maximum(peak - plan, 0)
     held = plan + np.ceil(more / step - 1e-9).astype(np.int64) * step

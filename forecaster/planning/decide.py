@@ -9,12 +9,11 @@ from zoneinfo import ZoneInfo
 
 from forecaster.domain.lifecycle import WARMING_STATES, UnitState
 from forecaster.domain.plan import Decision, Reason, SlotPlan, TideTable, Verb
-from forecaster.domain.pools import Pool, Split
+from forecaster.domain.pools import Pool
 from forecaster.domain.units import Fleet
+from forecaster.planning.composition import Pools, lacking, less, to_spare
 from forecaster.planning.policy import Policy
 
-Pools = dict[Pool, int]
-"""Units by what they do; one entry where there is one pool."""
 SUPPLY = WARMING_STATES | {UnitState.READY}
 
 
@@ -35,7 +34,7 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
         Now, epoch seconds.
     """
     slow = _slow(fleet, policy, now_s)
-    have = _less(fleet.by_pool(*SUPPLY), slow)
+    have = less(fleet.by_pool(*SUPPLY), slow)
     supply, hanging = table.split.whole(have), sum(slow.values())
     late = f", {hanging} slow to warm and not counted" if hanging else ""
     if now_s - table.made_s > policy.stale_s:
@@ -45,13 +44,15 @@ def decide(table: TideTable, fleet: Fleet, policy: Policy, now_s: float) -> Deci
     due = peak_slot(table, now_s, now_s + policy.due_s)
     # units that hang still hold their GPUs: never more alive than the ceiling
     wanted = min(due.hold_units, policy.limits.max_units - hanging)
-    missing = _less(table.split.of(max(wanted, 0)), have)
+    free = policy.limits.max_units - hanging - sum(have.values())
+    missing = lacking(table.split, have, max(wanted, 0), policy.denied_pools, max(free, 0))
     ahead = peak_slot(table, now_s, now_s + policy.window_s)
-    spare = _less(have, table.split.of(ahead.hold_units))
-    crowded = sum(have.values()) + hanging + sum(missing.values()) > policy.limits.max_units
+    spare = to_spare(table.split, have, ahead.hold_units)
+    crowded = sum(missing.values()) > free
+    if table.split.either and policy.denied_pools and any(missing.values()):
+        late += f"; {', '.join(policy.denied_pools)} denied lately, others go first"
     if any(missing.values()) and not (crowded and any(spare.values())):
-        target = _with_room(table.split, have, max(wanted, 0), policy)
-        room = _less(table.split.of(target), have)
+        target, room = _with_room(table, have, (max(wanted, 0), missing), policy)
         waiting = sum(missing.values()) - sum(room.values())
         if waiting:
             late += f"; {waiting} more wait for GPUs of the quota {policy.quota!r}"
@@ -91,17 +92,23 @@ def _give_back(
     return replace(made, pools=_by_pool(spare))
 
 
-def _with_room(split: Split, have: Pools, wanted: int, policy: Policy) -> int:
-    """The largest fleet up to `wanted` for which the quota has GPUs now, in purchase steps."""
-    target, room = wanted, policy.room_units
-    while room is not None and target > 0 and sum(_less(split.of(target), have).values()) > room:
+def _with_room(
+    table: TideTable, have: Pools, lacks: tuple[int, Pools], policy: Policy
+) -> tuple[int, Pools]:
+    """The largest fleet up to the wanted one for which the quota has GPUs now, in purchase steps.
+
+    Returns
+    -------
+    int, mapping
+        Units after the order, and what is ordered.
+    """
+    split, room, (target, order) = table.split, policy.room_units, lacks
+    while room is not None and target > 0 and sum(order.values()) > room:
         target -= policy.limits.step_units
-    return max(target, 0)
-
-
-def _less(some: Pools, others: Pools) -> Pools:
-    """What of `some` is left without `others`, pool by pool."""
-    return {pool: max(units - others.get(pool, 0), 0) for pool, units in some.items()}
+        order = lacking(split, have, max(target, 0), policy.denied_pools)
+    if split.either:
+        target = split.whole({pool: have.get(pool, 0) + count for pool, count in order.items()})
+    return max(target, 0), order
 
 
 def _by_pool(units: Pools) -> tuple[tuple[Pool, int], ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.plan import Binding, Decision, Reason, SlotPlan, TideTable, Verb
-from forecaster.domain.pools import Pool, Split
+from forecaster.domain.pools import EVEN, ONE_POOL, Pool, Split
 from forecaster.domain.service import Limits, Pin, Window
 from forecaster.domain.units import Fleet, UnitView
 from forecaster.planning.decide import decide
@@ -31,8 +31,7 @@ def table_to_dict(table: TideTable) -> dict[str, Any]:
     values: dict[str, Any] = {
         name: getattr(table, name) for name in table.__dataclass_fields__ if name not in NESTED
     }
-    if table.split.decode_units:
-        values["decode_units"] = list(table.split.decode_units)
+    values |= _split_to_dict(table.split)
     for name in COLUMNS:
         values[name] = [getattr(slot, name) for slot in table.slots]
     values["reason"] = [slot.reason.value for slot in table.slots]
@@ -53,7 +52,22 @@ def table_from_dict(values: Mapping[str, Any]) -> TideTable:
         )
         for row in zip(*(values[name] for name in names), strict=True)
     )
-    return TideTable(slots=slots, split=Split(tuple(values.get("decode_units", ()))), **rest)
+    return TideTable(slots=slots, split=_split_from_dict(values), **rest)
+
+
+def _split_to_dict(split: Split) -> dict[str, Any]:
+    if not split.pools:
+        return {}
+    if not split.either:
+        return {"decode_units": list(split.decode_units)}
+    return {"ladder": {name: list(getattr(split, name)) for name in split.__dataclass_fields__}}
+
+
+def _split_from_dict(values: Mapping[str, Any]) -> Split:
+    ladder = values.get("ladder")
+    if ladder is None:
+        return Split.pair(values["decode_units"]) if values.get("decode_units") else ONE_POOL
+    return Split.of_values(ladder)
 
 
 def fleet_to_dict(fleet: Fleet) -> dict[str, Any]:
@@ -73,9 +87,17 @@ def fleet_from_dict(values: Mapping[str, Any]) -> Fleet:
 def policy_from_dict(values: Mapping[str, Any]) -> Policy:
     """Inverse of `dataclasses.asdict` on a policy."""
     pin = values["pin"]
+    known = {name: each for name, each in values.items() if name not in ("paired", "split")}
+    split = values.get("split")
+    if split is None:  # older journals knew two pools only
+        start = EVEN if values.get("paired") else ONE_POOL
+    else:
+        start = Split.of_values(split)
     return Policy(
         **{
-            **values,
+            **known,
+            "split": start,
+            "denied_pools": tuple(Pool(name) for name in values.get("denied_pools", ())),
             "limits": Limits(**values["limits"]),
             "windows": tuple(
                 Window(**{**each, "days": tuple(each["days"])}) for each in values["windows"]
@@ -90,7 +112,7 @@ def decision_to_dict(decision: Decision) -> dict[str, Any]:
     values = asdict(decision)
     values["verb"], values["reason"] = decision.verb.value, decision.reason.value
     if values.pop("pools"):
-        values["pools"] = {pool.value: units for pool, units in decision.pools}
+        values["pools"] = {str(pool): units for pool, units in decision.pools}
     return values
 
 

@@ -3,7 +3,9 @@
 Layer k is "at least k steps of units are held". What it costs a slot is the same for each layer,
 what it saves in violations falls with k (on the lower convex envelope of the expected violations),
 so the best schedules of the layers are nested and each is an on/off problem of its own: an exact
-dynamic programme over two states instead of one over all fleets. Complexity O(T K).
+dynamic programme over two states instead of one over all fleets. Complexity O(T K). Units of several
+types have a price each: everything that a layer costs is in proportion to its own, and the envelope
+runs over money instead of over units, so that the layers are nested as before.
 
 Source: marginal decomposition of separable convex problems over chains (B. Fox, "Discrete
 optimization via marginal analysis", Management Science 13, 1966); starts, stops and minimum
@@ -55,9 +57,42 @@ class Costs:
     least_on_slots: int = 1
 
 
+def step_costs(prices: FloatArray | None, units: int, step: int = 1) -> FloatArray:
+    """Price of each step of units, float64[units // step].
+
+    Parameters
+    ----------
+    prices : float64[K] or None
+        Of the 1st, 2nd, ... unit over the mean unit's, the last one goes on; None: 1 each.
+
+    Examples
+    --------
+    >>> step_costs(np.array([0.5, 0.5, 2.0]), 5, 2)
+    array([1., 4.])
+    """
+    if prices is None:
+        return np.full(units // step, float(step))
+    each = prices[np.minimum(np.arange(units // step * step), prices.size - 1)]
+    return np.asarray(each.reshape(-1, step).sum(axis=1))
+
+
+def convex_envelope(values: FloatArray, costs: FloatArray | None = None) -> FloatArray:
+    """Lower convex envelope of each row over what fleets cost, float64 as `values`.
+
+    Parameters
+    ----------
+    values : float64[T, N + 1]
+    costs : float64[N] or None
+        Of each step, above 0; None: 1.
+    """
+    steps = np.ones(values.shape[1] - 1) if costs is None else costs
+    at = np.concatenate([[0.0], np.cumsum(steps)])
+    return _envelope(np.ascontiguousarray(values), at)
+
+
 @numba.njit(cache=True)
-def convex_envelope(values: FloatArray) -> FloatArray:
-    """Lower convex envelope of each row over 0, 1, 2, ... (monotone chain; Andrew, 1979)."""
+def _envelope(values: FloatArray, at: FloatArray) -> FloatArray:
+    """Monotone chain (Andrew, 1979) over rising places."""
     rows, size = values.shape
     out = np.empty((rows, size))
     chain = np.empty(size, np.int64)
@@ -67,7 +102,7 @@ def convex_envelope(values: FloatArray) -> FloatArray:
         for n in range(size):
             while top > 1:
                 a, b = chain[top - 2], chain[top - 1]
-                if (row[b] - row[a]) * (n - a) < (row[n] - row[a]) * (b - a):
+                if (row[b] - row[a]) * (at[n] - at[a]) < (row[n] - row[a]) * (at[b] - at[a]):
                     break
                 top -= 1
             chain[top] = n
@@ -75,7 +110,7 @@ def convex_envelope(values: FloatArray) -> FloatArray:
         for i in range(top - 1):
             a, b = chain[i], chain[i + 1]
             for n in range(a, b + 1):
-                out[t, n] = row[a] + (row[b] - row[a]) * (n - a) / (b - a)
+                out[t, n] = row[a] + (row[b] - row[a]) * (at[n] - at[a]) / (at[b] - at[a])
         if top == 1:
             out[t, 0] = row[0]
     return out
@@ -84,8 +119,8 @@ def convex_envelope(values: FloatArray) -> FloatArray:
 @numba.njit(cache=True)
 def _on_off(
     run_cost: FloatArray,
-    start: float,
-    stop: float,
+    starts: FloatArray,
+    stops: FloatArray,
     lead: int,
     least_on: int,
     was_on: npt.NDArray[np.bool_],
@@ -98,6 +133,7 @@ def _on_off(
     if_off = np.empty(slots + 1)
     total = np.empty(slots + 1)
     for k in range(layers):
+        start, stop = starts[k], stops[k]
         total[0] = 0.0
         for t in range(slots):
             total[t + 1] = total[t] + run_cost[t, k]
@@ -139,6 +175,7 @@ def schedule(
     least: UnitArray | int = 0,
     most: UnitArray | int | None = None,
     held_slots: UnitArray | None = None,
+    prices: FloatArray | None = None,
 ) -> UnitArray:
     """Units to have in each slot: the cheapest schedule from the present fleet on, int64[T].
 
@@ -156,6 +193,8 @@ def schedule(
         Floor and ceiling of each slot (limits, schedule windows, pins); the ceiling wins.
     held_slots : int64[K] or None
         Slots that each layer of the present fleet must still be kept, the oldest first.
+    prices : float64[K] or None
+        Of the 1st, 2nd, ... unit over the mean unit's, see `step_costs`.
 
     Returns
     -------
@@ -167,15 +206,16 @@ def schedule(
     layers = (size - 1) // step
     if slots == 0 or layers == 0:
         return np.zeros(slots, np.int64)
-    stepped = convex_envelope(np.ascontiguousarray(outside_rps[:, : layers * step + 1 : step]))
+    cost = step_costs(prices, layers * step, step)
+    stepped = convex_envelope(outside_rps[:, : layers * step + 1 : step], cost)
     saved_s = costs.violation_s * costs.slot_s * (stepped[:, :-1] - stepped[:, 1:])
-    run_cost = step * costs.slot_s - saved_s
+    run_cost = cost * costs.slot_s - saved_s
     number = np.arange(1, layers + 1) * step
     floor = np.broadcast_to(np.asarray(least), slots)[:, None]
     ceiling = np.broadcast_to(np.asarray(size - 1 if most is None else most), slots)[:, None]
     # floors and ceilings: a price above all that a layer can ever cost, and no more than that, so
     # that the other slots' costs are not lost beside it
-    changes = (slots + 1) * step * (costs.start_s + costs.stop_s)
+    changes = (slots + 1) * cost * (costs.start_s + costs.stop_s)
     force = 1.0 + changes + np.abs(run_cost).sum(axis=0)
     forbidden = number > ceiling
     run_cost = run_cost + force * forbidden - force * ((number - step < floor) & ~forbidden)
@@ -184,8 +224,8 @@ def schedule(
         held[: min(held_slots.size, layers)] = held_slots[:layers]
     on = _on_off(
         np.ascontiguousarray(run_cost),
-        step * costs.start_s,
-        step * costs.stop_s,
+        cost * costs.start_s,
+        cost * costs.stop_s,
         costs.lead_slots,
         max(costs.least_on_slots, 1),
         number - step < present,
@@ -200,6 +240,7 @@ def violation_price_s(
     rate_rps: FloatArray,
     share: float,
     step: int = 1,
+    prices: FloatArray | None = None,
 ) -> float:
     """Unit-seconds a request outside must be worth for past plans to have spent `share` and no more.
 
@@ -218,6 +259,8 @@ def violation_price_s(
         Requests/s that came.
     share : float
         Allowed share of all requests.
+    prices : float64[K] or None
+        Of units, see `step_costs`.
 
     Returns
     -------
@@ -233,20 +276,21 @@ def violation_price_s(
     >>> violation_price_s(outside, outside, np.array([10.0]), 0.01)
     0.5263157894736842
     """
-    envelope = convex_envelope(np.ascontiguousarray(foreseen_rps[:, ::step]))
-    saved = (envelope[:, :-1] - envelope[:, 1:]) / step
+    cost = step_costs(prices, foreseen_rps.shape[1] - 1, step)
+    envelope = convex_envelope(foreseen_rps[:, : cost.size * step + 1 : step], cost)
+    saved = (envelope[:, :-1] - envelope[:, 1:]) / cost
     realised = happened_rps[:, ::step][:, : envelope.shape[1]]
     allowed = share * float(rate_rps.sum())
-    prices = 1.0 / np.unique(np.maximum(saved, _SAVED_LEAST))[::-1]
+    tried = 1.0 / np.unique(np.maximum(saved, _SAVED_LEAST))[::-1]
     rows = np.arange(saved.shape[0])
-    low, high = -1, prices.size - 1  # at -1 nothing is held
+    low, high = -1, tried.size - 1  # at -1 nothing is held
     if float(realised[:, 0].sum()) <= allowed:
         return 0.0
     while high - low > 1:
         middle = (low + high) // 2
-        held = (saved >= 1.0 / prices[middle] * (1 - 1e-12)).sum(axis=1)
+        held = (saved >= 1.0 / tried[middle] * (1 - 1e-12)).sum(axis=1)
         if float(realised[rows, held].sum()) <= allowed:
             high = middle
         else:
             low = middle
-    return float(prices[high])
+    return float(tried[high])

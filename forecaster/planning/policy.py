@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from forecaster.domain.demand import SLOT_S
+from forecaster.domain.pools import ONE_POOL, Pool, Split
 from forecaster.domain.service import Limits, Pin, Window
 
 CHURN_S = 900.0
@@ -57,8 +58,10 @@ class Policy:
         Name of the GPU quota that it shares; empty: none.
     room_units : int or None
         Units for which the quota has GPUs now; None: as many as one likes.
-    paired : bool
-        Whether its units are in two pools.
+    split : Split
+        How its units fall into pools while no plan says.
+    denied_pools : tuple of Pool
+        Types of units that were refused lately: others are ordered in their place.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -79,7 +82,8 @@ class Policy:
     denied: bool = False
     quota: str = ""
     room_units: int | None = None
-    paired: bool = False
+    split: Split = ONE_POOL
+    denied_pools: tuple[Pool, ...] = ()
 
     @property
     def due_s(self) -> float:

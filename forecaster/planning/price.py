@@ -18,6 +18,7 @@ def verified_price_s(
     share: float,
     day: int,
     step: int = 1,
+    prices: FloatArray | None = None,
 ) -> float:
     """Unit-seconds a request outside is worth, by the last days before now.
 
@@ -35,13 +36,14 @@ def verified_price_s(
         1 - attainment target.
     day : int
         Slots of a day.
+    prices : float64[K] or None
+        Of units, see `layers.step_costs`.
     """
     size = rate_rps.size
     ends = list(range(size, day // 2, -day))[:VERIFIED_DAYS]
     found = []
     for end in ends:
         at = slice(max(end - day, 0), end)
-        found.append(
-            violation_price_s(foreseen_rps[at], happened_rps[at], rate_rps[at], share, step)
-        )
+        seen = foreseen_rps[at], happened_rps[at], rate_rps[at]
+        found.append(violation_price_s(*seen, share, step, prices))
     return float(np.median(found)) if found else float("nan")

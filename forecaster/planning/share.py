@@ -134,6 +134,7 @@ def claim(
     price_per_hour: float = 1.0,
     lead_slots: int = 0,
     fixed: bool = False,
+    prices: FloatArray | None = None,
 ) -> Claim:
     """Ask for what a plan that was made alone would hold.
 
@@ -149,14 +150,16 @@ def claim(
         Price of a violation, purchase step.
     price_per_hour : float
         Of one unit: what makes the violations of two services money.
+    prices : float64[K] or None
+        Of units, where they differ, see `layers.step_costs`.
     """
     step = policy.limits.step_units
-    stepped = convex_envelope(np.ascontiguousarray(outside_rps[:, ::step]))
+    stepped = convex_envelope(outside_rps[:, ::step])
     saved_rps = stepped[:, :-1] - stepped[:, 1:]
     value = policy.price_s * price_per_hour / _HOUR_S * saved_rps / (gpus * step)
     value = uniform_filter1d(value, SMOOTH_SLOTS, axis=0, mode="nearest")
     least = np.minimum(within.least, hold)
-    need = np.minimum(worth(outside_rps, policy.price_s, step), hold)
+    need = np.minimum(worth(outside_rps, policy.price_s, step, prices), hold)
     return Claim(
         service, priority, gpus, lead_slots, least, need, hold, value, step, present, fixed
     )

@@ -44,6 +44,8 @@ class Capacity:
         How units fall into pools.
     carried_erl : float64[N + 1]
         Load that 0..N units carry inside the SLO, busy units; empty where batch work is no matter.
+    prices : float64[K] or None
+        Of units, where they differ, see `layers.step_costs`.
     """
 
     grid: Grid
@@ -51,6 +53,7 @@ class Capacity:
     work_s: float
     split: Split = ONE_POOL
     carried_erl: FloatArray = field(default_factory=lambda: np.zeros(0))
+    prices: FloatArray | None = None
 
     def carried(self, units: IntArray) -> FloatArray:
         """Load that so many units carry inside the SLO, busy units."""
@@ -106,6 +109,8 @@ class Outlook:
         End of the last measured slot, epoch seconds.
     split : Split
         How units fall into pools.
+    prices : float64[K] or None
+        Of units, where they differ.
     """
 
     forecast: QuantileForecast
@@ -122,10 +127,11 @@ class Outlook:
     present: Present
     data_until_s: float
     split: Split = ONE_POOL
+    prices: FloatArray | None = None
 
     def need(self, policy: Policy) -> IntArray:
         """Units of which the last one still saves more than it costs, int64[T]."""
-        return worth(self.outside_rps, policy.price_s)
+        return worth(self.outside_rps, policy.price_s, prices=self.prices)
 
 
 def tide_table(
@@ -190,6 +196,7 @@ def foresee(
         present=present,
         data_until_s=forecast.start_s if data_until_s is None else data_until_s,
         split=capacity.split,
+        prices=capacity.prices,
     )
     if not present.backlog or not capacity.carried_erl.size:
         return outlook
@@ -202,7 +209,9 @@ def _due_work(
 ) -> Outlook:
     """Raise the floors where batch work would miss its deadline."""
     within, present = outlook.within, outlook.present
-    _, held = course(outlook.outside_rps, policy, present.units, outlook.peak, within)
+    _, held = course(
+        outlook.outside_rps, policy, present.units, outlook.peak, within, prices=outlook.prices
+    )
     spare = spare_erl(capacity.carried(held), high_erl)
     one_more = held.max(keepdims=True) + 1
     unit_erl = FILL * float((capacity.carried(one_more) / one_more)[0])
@@ -233,7 +242,9 @@ def settle(outlook: Outlook, policy: Policy, share: Share | None = None) -> Tide
     paid_s = np.asarray(outlook.present.paid_s)
     held = np.sort(np.ceil(paid_s / SLOT_S).astype(np.int64))[::-1]
     inside = within if share is None else share.inside(within)
-    plan, hold = course(outside, policy, outlook.present.units, outlook.peak, inside, held)
+    plan, hold = course(
+        outside, policy, outlook.present.units, outlook.peak, inside, held, outlook.prices
+    )
     need = outlook.need(policy)
     judged = within if share is None else share.judged(within)
     reasons = _reasons(need, plan, hold, judged, policy)
@@ -273,7 +284,7 @@ def _peak(rates: FloatArray, forecast: QuantileForecast, capacity: Capacity, pol
     )
     heavy = np.argsort(rates.mean(axis=1))[-HEAVIEST:]
     outside, _ = expected_outside_rps(rates[heavy], forecast.levels, capacity.grid)
-    need = worth(outside, policy.price_s, policy.limits.step_units)
+    need = worth(outside, policy.price_s, policy.limits.step_units, capacity.prices)
     floor = int(week.least.max())
     return max(int(np.clip(need, week.least[heavy], week.most[heavy]).max()), floor)
 

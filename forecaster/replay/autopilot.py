@@ -106,6 +106,7 @@ class Autopilot:
         self.scene, self.churn_s = scene, churn_s
         seen = float(np.nanmax(scene.loads.slot_erl[: max(scene.first // SLOT_TICKS, 1)]))
         self._levels = tape.levels
+        self.prices = scene.unit.step_prices(scene.table.split)
         self._rates = np.minimum(tape.load_erl, SEEN_MOST * seen) / scene.work_s
         most = int(scene.need(np.array([SEEN_MOST * seen]))[0])
         units = min(int(most * 1.2) + 4, scene.limits.max_units)
@@ -163,7 +164,7 @@ class Autopilot:
     def start(self, outside: FloatArray) -> int:
         """The fleet that is there when the window begins: what its first slot is worth."""
         limits = self.scene.limits
-        units = int(worth(outside[:1], float(self.price_s[0]), limits.step_units)[0])
+        units = int(worth(outside[:1], float(self.price_s[0]), limits.step_units, self.prices)[0])
         return min(max(units, limits.min_units), limits.max_units)
 
     def policy(self, k: int) -> Policy:
@@ -185,7 +186,8 @@ class Autopilot:
             Expected requests/s outside by minute.
         """
         inside = self.within(outside.shape[0]) if within is None else within
-        return course(outside, self.policy(k), present, self._peak, inside)[1]
+        policy = self.policy(k)
+        return course(outside, policy, present, self._peak, inside, prices=self.prices)[1]
 
     def due(self, held: IntArray, present: int) -> int:
         """The fleet after an order of now."""
@@ -206,7 +208,7 @@ def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> Float
         B, ticks before the scored window.
     """
     share = 1 - scene.table.question.slo.attainment
-    step = scene.limits.step_units
+    step, prices = scene.limits.step_units, scene.unit.step_prices(scene.table.split)
     begin_tick = scene.first - first * SLOT_TICKS + scene.lead_ticks
     at = begin_tick + np.arange(foreseen.shape[0]) * SLOT_TICKS
     at = np.minimum(at, scene.loads.minute_erl.size - SLOT_TICKS)
@@ -219,10 +221,10 @@ def _prices(scene: Scene, grid: Grid, foreseen: FloatArray, first: int) -> Float
     for begin in range(first, foreseen.shape[0], day):
         until = max(begin - hidden, 0)
         known = foreseen[:until], happened[:until], rate[:until]
-        found = verified_price_s(*known, share, day, step)
+        found = verified_price_s(*known, share, day, step, prices)
         if not np.isfinite(found):
             ahead = foreseen[begin : begin + 1]
-            found = violation_price_s(ahead, ahead, ahead[:, 0], share, step)
+            found = violation_price_s(ahead, ahead, ahead[:, 0], share, step, prices)
         price[begin - first : begin - first + day] = found
     return price
 

@@ -21,7 +21,7 @@ from forecaster.replay import rules
 from forecaster.replay.autopilot import Autopilot, record
 from forecaster.replay.burn_in import learnt, requests_per_minute
 from forecaster.replay.live import steered
-from forecaster.replay.match import HOPELESS, Matched, foreseen, match, unit_seconds
+from forecaster.replay.match import HOPELESS, Matched, foreseen, match, money, unit_seconds
 from forecaster.replay.mean_planner import mean_planner
 from forecaster.replay.scene import (
     Scene,
@@ -194,12 +194,18 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
         terms.unit, terms.slo, mix_of(lengths), round(dispersion_of(trace, start_s), 2)
     )
     busiest = float(loads.minute_erl.max())
+    if terms.unit.mixed is not None:  # in units of the slowest of the types
+        slowest = max(
+            request_work_s(*lengths, each.profile).mean() for each in terms.unit.mixed.types
+        )
+        busiest *= float(slowest / work_s.mean())
     units = int(np.clip(np.ceil(busiest * 4) + 8, 16, terms.limits.max_units))
     table = table_of(question, units, lengths)
     mean_s = float(np.minimum(work_s, usual_s).mean())
     scene = Scene(
         loads, first, ticks, table, mean_s, terms.lead_s,
-        terms.limits.at_least(table.split.least_units), terms.lead_sigma, terms.seed,
+        terms.limits.at_least(table.split.least_units).at_most(table.split.most_units),
+        terms.lead_sigma, terms.seed,
         trace=trace, unit=terms.unit, calendar=terms.calendar,
         elasticity=terms.elasticity,
     )  # fmt: skip
@@ -306,10 +312,9 @@ class Court:
     def priced(self, name: str, knob: float, settings: dict[str, Any], found: Matched) -> Entry:
         """An entry with what it cost."""
         unit_s = unit_seconds(found.fleet, found.score)
-        price = self.scene.unit.price_per_hour
         return Entry(
             name, knob, settings, found.fleet, found.score, found.reached, unit_s,
-            unit_s / 3600 * price,
+            money(self.scene, found.fleet, found.score),
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from forecaster.domain.errors import SettingError
 from forecaster.replay import rules
 from forecaster.replay.autopilot import Autopilot, Tape, record
 from forecaster.replay.contest import Court
-from forecaster.replay.match import unit_seconds
+from forecaster.replay.match import money, unit_seconds
 from forecaster.replay.scene import TICK_S, Scene
 from forecaster.replay.scorecard import Score
 from forecaster.replay.timeline import Timeline
@@ -47,6 +47,8 @@ class Point:
         Minutes in which more than 1 - target was outside.
     actions : int
         Ticks at which an order went out.
+    cost : float
+        Money for all those units.
     """
 
     elasticity: float
@@ -55,6 +57,7 @@ class Point:
     attainment: float
     violation_minutes: int
     actions: int
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Frontier:
                     "saved_share_of_busiest": 1 - point.unit_s / self.busiest_s,
                     "violation_minutes": point.violation_minutes,
                     "actions": point.actions,
-                    "cost": point.unit_s / 3600 * scene.unit.price_per_hour,
+                    "cost": point.cost,
                 }
                 for point in self.points
             ],
@@ -184,7 +187,7 @@ def frontier(
         key = fleet.ready.tobytes()  # settings that order the same have the same outcome
         if key not in scores:
             scores[key] = court.judge(fleet)
-        played[e, target] = _point(e, target, fleet, scores[key])
+        played[e, target] = _point(scene, (e, target), fleet, scores[key])
     progress("done", 1.0)
     busiest = rules.static_peak(scene, 1.0)
     return Frontier(
@@ -196,10 +199,11 @@ def frontier(
     )
 
 
-def _point(elasticity: float, target: float, fleet: Timeline, score: Score) -> Point:
+def _point(scene: Scene, setting: tuple[float, float], fleet: Timeline, score: Score) -> Point:
+    elasticity, target = setting
     outside = score.minute_requests - score.minute_inside
     violated = outside > (1 - target) * score.minute_requests
     return Point(
         elasticity, target, unit_seconds(fleet, score), score.attainment, int(violated.sum()),
-        fleet.actions,
+        fleet.actions, money(scene, fleet, score),
     )  # fmt: skip

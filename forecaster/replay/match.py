@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecaster.domain.demand import FloatArray, IntArray
-from forecaster.replay.scene import Sight
+from forecaster.planning.layers import step_costs
+from forecaster.replay.scene import Scene, Sight
 from forecaster.replay.scorecard import Score
 from forecaster.replay.timeline import Timeline
 
@@ -172,3 +173,18 @@ def foreseen(
 def unit_seconds(fleet: Timeline, score: Score) -> float:
     """Unit-seconds ready, warming and draining."""
     return fleet.ready_s + fleet.warming_s + score.draining_s
+
+
+def money(scene: Scene, fleet: Timeline, score: Score) -> float:
+    """Price of those, each unit at that of its step of the ladder; draining ones at the mean."""
+    unit = scene.unit
+    prices = unit.step_prices(scene.table.split)
+    hours = unit_seconds(fleet, score) / 3600
+    if prices is None:
+        return hours * unit.price_per_hour
+    most = int(max(fleet.ready.max(initial=0), fleet.wanted.max(initial=0)))
+    upto = np.concatenate([[0.0], np.cumsum(step_costs(prices, most))])
+    ready_s = float(upto[fleet.ready].sum()) * fleet.tick_s
+    warming_s = float((upto[fleet.wanted] - upto[fleet.ready]).sum()) * fleet.tick_s
+    draining_s = score.draining_s * ready_s / max(fleet.ready_s, fleet.tick_s)
+    return (ready_s + max(warming_s, 0.0) + draining_s) / 3600 * unit.price_per_hour

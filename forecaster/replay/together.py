@@ -20,7 +20,7 @@ from forecaster.replay import rules
 from forecaster.replay.autopilot import SLOT_TICKS
 from forecaster.replay.contest import KNOBS, Court
 from forecaster.replay.live import Live
-from forecaster.replay.match import match, unit_seconds
+from forecaster.replay.match import match, money, unit_seconds
 from forecaster.replay.scene import SLOT_S
 from forecaster.replay.scorecard import Score
 from forecaster.replay.timeline import Timeline
@@ -270,6 +270,7 @@ class _Commons:
             gpus=self.sizes[i],
             priority=member.priority,
             price_per_hour=scene.unit.price_per_hour,
+            prices=scene.unit.step_prices(scene.table.split),
             lead_slots=lead_slots(scene.lead_s + SLOT_S + DRAIN_S),
         )
 
@@ -292,10 +293,9 @@ def _part(member: Member, live: Live, refused_s: float, clairvoyant: bool) -> Pa
         units = partial(rules.tide_clairvoyant, scene)
         found = match(units, KNOBS, scene, court.minute_requests, court.judge, attainment=kept)
         floor_s = unit_seconds(found.fleet, found.score)
-    price = scene.unit.price_per_hour
     return Part(
         member.name, member.priority, scene.unit.gpus, fleet, score, unit_s,
-        unit_s / 3600 * price, refused_s, floor_s,
+        money(scene, fleet, score), refused_s, floor_s,
         0 if live.trough is None else len(live.trough.requests),
         0 if live.trough is None else live.trough.late(scene.end_s),
     )  # fmt: skip

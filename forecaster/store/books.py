@@ -51,12 +51,12 @@ class Books:
             in_force = {(number, pool): tuple(terms) for number, pool, *terms in known}
             for service, tariff in tariffs:
                 number, terms = numbers[service], _terms(tariff)
-                if in_force.get((number, tariff.pool.value)) == terms:
+                if in_force.get((number, str(tariff.pool))) == terms:
                     continue
                 row = {
                     "service_id": number, "since_s": tariff.since_s, "unit": tariff.unit,
                     "price_per_hour": tariff.price_per_hour, "min_billing_s": tariff.min_billing_s,
-                    "billing_step_s": tariff.billing_step_s, "pool": tariff.pool.value,
+                    "billing_step_s": tariff.billing_step_s, "pool": str(tariff.pool),
                 }  # fmt: skip
                 connection.execute(_SQL["add_tariff"], row)
 

@@ -100,7 +100,7 @@ def append_unit_events(
                     event.seconds,
                     event.reason,
                     event.provider,
-                    event.pool.value,
+                    str(event.pool),
                 )
             )
     connection.execute(_SQL["live"], {"tier": tier, "seq": cursor_seq})

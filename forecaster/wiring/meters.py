@@ -193,7 +193,7 @@ def busy_of(settings: Settings, source: Prometheus) -> Callable[[str], Mapping[s
     }
 
     def busy(service: str) -> Mapping[str, float]:
-        query = asked.get(of_pool(service)[0], "")
+        query = asked.get(service) or asked.get(of_pool(service)[0], "")
         if not query:
             return {}
         try:

@@ -65,6 +65,20 @@ def measured_pair(unit: UnitType, models: Path, cache: Path) -> UnitType:
     return replace(unit, profile=pair.profile.together, pair=pair)
 
 
+def measured_types(unit: UnitType, models: Path, cache: Path) -> UnitType:
+    """Return a type that stands for several with the profile of each that this machine measures.
+
+    Raises
+    ------
+    ModelError
+        As `measured` does.
+    """
+    mixed = unit.mixed
+    assert mixed is not None
+    types = tuple(measured(each, model_path(models, each), cache) for each in mixed.types)
+    return replace(unit, profile=types[0].profile, mixed=replace(mixed, types=types))
+
+
 def _handed_over(model: Path, unit: UnitType, cache: Path) -> tuple[float, float]:
     path = cache / f"handover-{unit.name}-{_key(unit, model)}.json"
     try:

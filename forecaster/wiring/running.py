@@ -41,7 +41,7 @@ from forecaster.domain.ports import Actuator
 from forecaster.domain.profile import UnitType
 from forecaster.store import Store
 from forecaster.store.leadership import Leadership
-from forecaster.wiring.profiles import measured, measured_pair
+from forecaster.wiring.profiles import measured, measured_pair, measured_types
 from forecaster.wiring.pushes import Intake
 from forecaster.wiring.replay_jobs import ReplayJobs
 from forecaster.wiring.rivals import ReplayRivals
@@ -108,13 +108,18 @@ def unit_types(settings: Settings, cache: Path, say: Say) -> dict[str, UnitType]
         say(f"measuring one unit of {declared.name}")
         if declared.pair is not None:
             found[each.name] = measured_pair(declared, settings.models, cache)
+        elif declared.mixed is not None:
+            found[each.name] = measured_types(declared, settings.models, cache)
         else:
             found[each.name] = measured(declared, model_path(settings.models, declared), cache)
     return found
 
 
 def _served(name: str, unit: UnitType, models: Path) -> TierService:
-    """What the tier is told of a service: of two pools both models."""
+    """What the tier is told of a service: of pools and types the model of each."""
+    if unit.mixed is not None:
+        paths = tuple(model_path(models, each).resolve() for each in unit.mixed.types)
+        return TierService(name, unit, paths[0], type_paths=paths)
     if unit.pair is None:
         return TierService(name, unit, model_path(models, unit).resolve())
     read, generate = (
@@ -165,8 +170,8 @@ def pilot_all(
 ) -> Iterator[tuple[Daemon, Board]]:
     """Run the daemon over every configured service; `on_dead` is told when one of its jobs is."""
     clock, spool = place.clock, Spool(place.home)
-    paired = [name for name, unit in units.items() if unit.pair is not None]
-    actuator = Pooled(actuator, paired) if paired else actuator
+    pools = {name: tuple(unit.by_pool) for name, unit in units.items() if unit.pooled}
+    actuator = Pooled(actuator, pools) if pools else actuator
     pilots = [
         Pilot(
             each.service(),

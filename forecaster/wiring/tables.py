@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,9 @@ import orjson
 
 from forecaster.capacity.sizing import MAX_UNITS, Question, utilisation
 from forecaster.capacity.sizing_table import FLEETS, SizingTable
-from forecaster.domain.errors import SettingError
+from forecaster.domain.errors import SettingError, SloInfeasibleError
 from forecaster.domain.plan import Binding
+from forecaster.domain.pools import Pool, Split
 
 if TYPE_CHECKING:
     from forecaster.capacity.traffic import Lengths
@@ -36,8 +37,6 @@ ON_DISK = 512
 DIGITS = 4
 """Significant digits of moments that make a question its own."""
 ARRAYS = ("units", "rate_per_unit_rps", "violation", "at_per_unit_rps", "parts", "times_s")
-SPLIT = "decode_units"
-"""The array that only tables of two pools have."""
 
 
 class Tables:
@@ -78,7 +77,10 @@ class Tables:
         """
         found = self.known(question, max_units, lengths, service)
         if found is None:
-            built = _built(_plain(question), _fleets(max_units), lengths, progress)
+            if question.unit.mixed is None:
+                built = _built(_plain(question), _fleets(max_units), lengths, progress)
+            else:
+                built = self._mixed(question, max_units, lengths, progress, service)
             key = self.key(question, max_units, lengths, service)
             self._write(key, built)
             found = self._remember(key, built, max_units)
@@ -100,7 +102,9 @@ class Tables:
         """
         if not 1 <= max_units <= MAX_UNITS:
             raise SettingError("max_units", max_units, f"1..{MAX_UNITS} units")
-        return _key(_plain(question), _fleets(max_units), None if service else lengths, service)
+        # the ladder of several types is made for its length
+        fleets = _fleets(max_units) if question.unit.mixed is None else max_units
+        return _key(_plain(question), fleets, None if service else lengths, service)
 
     def known(
         self,
@@ -127,11 +131,39 @@ class Tables:
             self._known.popitem(last=False)
         return table if table.max_units == max_units else replace(table, max_units=max_units)
 
+    def _mixed(
+        self,
+        question: Question,
+        max_units: int,
+        lengths: Lengths | None,
+        progress: Callable[[float], None] | None,
+        service: str,
+    ) -> SizingTable:
+        """Put the tables of several types together; one that cannot keep the SLO is left out."""
+        from forecaster.capacity.mixed_table import mixed_table
+
+        mixed = question.unit.mixed
+        assert mixed is not None
+        found: dict[Pool, SizingTable] = {}
+        refused: SloInfeasibleError | None = None
+        for i, (unit, most) in enumerate(zip(mixed.types, mixed.most, strict=True)):
+            told = partial(_part, progress, i, len(mixed.types))
+            try:
+                found[Pool(unit.name)] = self.table(
+                    replace(question, unit=unit), min(most, max_units), lengths, told, service
+                )
+            except SloInfeasibleError as error:
+                refused = error
+        if not found and refused is not None:
+            raise refused
+        return mixed_table(_plain(question), max_units, found)
+
     def for_rate(self, question: Question, rate_rps: float) -> SizingTable:
         """Return a table that answers for `rate_rps`: as large as it takes, up to `MAX_UNITS`."""
         if not 0 <= rate_rps < float("inf"):
             raise SettingError("rate", rate_rps, "a finite rate of 0 or more requests/s")
-        small = utilisation(question, rate_rps, SMALL) < ENOUGH
+        mixed = question.unit.mixed is not None
+        small = not mixed and utilisation(question, rate_rps, SMALL) < ENOUGH
         table = self.table(question, SMALL if small else FLEETS[-1])
         if small and rate_rps > table.capacity_rps(SMALL):
             table = self.table(question, FLEETS[-1])
@@ -151,10 +183,9 @@ class Tables:
             "max_units": table.max_units,
             "saturation_rps": table.saturation_rps,
             "bindings": [each.value for each in table.bindings],
+            "split": asdict(table.split),
         }
         arrays = {name: getattr(table, name) for name in ARRAYS}
-        if table.decode_units is not None:
-            arrays[SPLIT] = table.decode_units
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with fresh.open("wb") as file:
@@ -193,19 +224,24 @@ def _read(path: Path, question: Question) -> SizingTable | None:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             head = orjson.loads(file["head"].tobytes())
             arrays = {name: file[name] for name in ARRAYS}
-            split = file.get(SPLIT)
-        if head["version"] != VERSION:
+        split = Split.of_values(head.get("split", {}))
+        if head["version"] != VERSION or bool(split.pools) != question.unit.pooled:
             return None
         return SizingTable(
             question=question,
             max_units=head["max_units"],
             saturation_rps=head["saturation_rps"],
             bindings=tuple(Binding(each) for each in head["bindings"]),
-            decode_units=split,
+            split=split,
             **arrays,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None
+
+
+def _part(progress: Callable[[float], None] | None, done: int, of: int, share: float) -> None:
+    if progress is not None:
+        progress((done + share) / of)
 
 
 def _fleets(max_units: int) -> int:
@@ -226,6 +262,8 @@ def _key(question: Question, fleets: int, lengths: Lengths | None, service: str)
         asdict(question.mix), question.dispersion, fleets, *([service] if service else []),
     ]  # fmt: skip
     pair = question.unit.pair
+    if question.unit.mixed is not None:
+        text.append(asdict(question.unit.mixed))
     if pair is not None:
         text += [asdict(pair.profile), pair.prefill.price_per_hour, pair.decode.price_per_hour]
     digest = hashlib.sha256(

@@ -18,7 +18,7 @@ from forecaster.config import load_unit_type
 from forecaster.domain.demand import TokenMix
 from forecaster.domain.errors import SettingError, SloInfeasibleError
 from forecaster.domain.plan import Binding
-from forecaster.domain.pools import Pool, Split, of_pool, pool_service
+from forecaster.domain.pools import PAIR, Pool, Split, of_pool, pool_service
 from forecaster.domain.service import Slo
 from forecaster.wiring.tables import Tables
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_sized_is_refused() -> None:
     for slo, part in ((Slo(0.02, 0.06), "ttft_p99_s"), (Slo(1.0, 0.02), "tpot_p99_s")):
         with pytest.raises(SloInfeasibleError, match=part):
             build_pair_table(replace(CHAT, slo=slo), 4)
-    with pytest.raises(SettingError, match="one pool"):
+    with pytest.raises(SettingError, match="one pool of one type"):
         size(CHAT, 1.0)
 
 
@@ -106,15 +106,14 @@ def test_each_pool_is_asked_for_its_own_part() -> None:
 
 
 def test_splits_and_names_of_pools() -> None:
-    split = Split((0, 1, 2, 3))
+    split = Split.pair((0, 1, 2, 3))
     assert split.whole({Pool.PREFILL: 1, Pool.DECODE: 2}) == 3
     assert split.whole({Pool.PREFILL: 4, Pool.DECODE: 1}) == 2
     assert split.whole({Pool.DECODE: 7}) == 0
     assert Split(()).whole({Pool.WHOLE: 7}) == 7
     assert split.of(0) == {Pool.PREFILL: 0, Pool.DECODE: 0}
-    for pool in Pool:
+    for pool in (*PAIR, Pool("h100"), Pool.WHOLE):
         assert of_pool(pool_service("chat@2", pool)) == ("chat@2", pool)
-    assert of_pool("a:b") == ("a:b", Pool.WHOLE)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from forecaster.clock import SystemClock
 from forecaster.config import Settings, load_unit_type
 from forecaster.daemon.pooled import Pooled, carry_out
 from forecaster.domain.plan import Decision, Reason, Verb
-from forecaster.domain.pools import Pool
+from forecaster.domain.pools import PAIR, Pool
 from forecaster.wiring.dynamo import components
 from forecaster.wiring.kubernetes import workloads
 from forecaster.wiring.lanes import lane_units
@@ -70,10 +70,10 @@ def test_units_that_others_build_are_wanted_pool_by_pool(tmp_path: Path) -> None
     units = {each.name: load_unit_type(MODELS, each.unit) for each in found.service}
     leads_s = {name: unit.lead_time_s for name, unit in lane_units(found, units).items()}
     fleet = PulledActuator(SystemClock(), leads_s, tmp_path / "keda.json", 100)
-    seen = Pooled(fleet, {"chat"})
+    seen = Pooled(fleet, {"chat": PAIR})
     pools = ((Pool.PREFILL, 1), (Pool.DECODE, 2))
     order = Decision("chat", 1.0, Verb.PREWARM, 3, 3, 1.0, Reason.LOAD, "", pools)
-    assert carry_out(seen, order, 0) == ("", False)
+    assert carry_out(seen, order, 0) == ("", [])
     assert (fleet.wanted("chat:prefill"), fleet.wanted("chat:decode")) == (1, 2)
     assert sorted(unit.pool for unit in seen.observe("chat").units) == [
         "decode",

@@ -21,7 +21,7 @@ from forecaster.domain.errors import CapacityDeniedError
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.money import Tariff
 from forecaster.domain.plan import Binding, Decision, Reason, SlotPlan, TideTable, Verb
-from forecaster.domain.pools import PAIR, Pool, Split
+from forecaster.domain.pools import EVEN, PAIR, Pool, Split
 from forecaster.domain.profile import GenerativeProfile, PdProfile
 from forecaster.domain.service import Limits
 from forecaster.domain.units import Fleet, UnitEvent, UnitView
@@ -41,8 +41,8 @@ from forecaster.planning.shadow import shadow_units
 from forecaster.replay.scorecard import rows_of
 
 T0_S = 1_700_000_000.0
-SPLIT = Split((0, 1, 2, 3, 3, 4))
-POLICY = Policy(limits=Limits(2, 8), lead_time_s=60.0, paired=True)
+SPLIT = Split.pair((0, 1, 2, 3, 3, 4))
+POLICY = Policy(limits=Limits(2, 8), lead_time_s=60.0, split=EVEN)
 
 
 def tide(*holds: int, split: Split = SPLIT) -> TideTable:
@@ -170,7 +170,7 @@ def event(seq: int, service: str, pool: Pool = Pool.WHOLE, at_s: float = T0_S) -
 
 def test_a_tier_that_knows_pools_by_name_serves_as_one() -> None:
     tier = Tier()
-    seen = Pooled(tier, {"chat"})
+    seen = Pooled(tier, {"chat": PAIR})
     assert seen.observe("chat").by_pool(UnitState.READY) == {Pool.PREFILL: 1, Pool.DECODE: 1}
     assert {unit.service for unit in seen.observe("chat").units} == {"chat"}
     assert seen.observe("mail").by_pool(UnitState.READY) == {Pool.WHOLE: 1}
@@ -180,10 +180,10 @@ def test_a_tier_that_knows_pools_by_name_serves_as_one() -> None:
     ]
     order = decide(tide(5), fleet(1, 2), POLICY, T0_S)
     said, denied = carry_out(seen, order, 7)
-    assert (denied, "full" in said) == (True, True)
+    assert (denied, "full" in said) == ([Pool.DECODE], True)
     assert tier.orders == [("prewarm", "chat:prefill", 1, f"chat:{T0_S:.3f}:prefill")]
     plain = Decision("mail", T0_S, Verb.DRAIN, 2, 1, T0_S, Reason.LOAD, "")
-    assert carry_out(seen, plain, 7) == ("", False)
+    assert carry_out(seen, plain, 7) == ("", [])
     assert tier.orders[-1] == ("drain", "mail", 2, f"mail:{T0_S:.3f}")
 
 

@@ -5,6 +5,7 @@ event in closed form. What the formulas of `forecaster.capacity` approximate, th
 """
 
 from forecaster.capacity.kernel.disaggregated import simulate_decode, simulate_disaggregated
+from forecaster.capacity.kernel.mixed import MixedSimulation
 from forecaster.capacity.kernel.pair import PairSimulation, fleet_of
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, simulate
 from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind, follow, warmed
@@ -12,6 +13,7 @@ from forecaster.capacity.kernel.state import Routing
 
 __all__ = [
     "Finished",
+    "MixedSimulation",
     "PairSimulation",
     "Routing",
     "Simulation",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from forecaster.capacity.kernel.disaggregated import handed_over, handover_s
+from forecaster.capacity.kernel.mixed import MixedSimulation
 from forecaster.capacity.kernel.run import Finished, Simulation, Spans, joined
 from forecaster.capacity.kernel.schedule import UnitEvent, UnitEventKind
 from forecaster.capacity.kernel.state import DONE
@@ -144,8 +145,12 @@ class PairSimulation:
 
 def fleet_of(
     unit: UnitType, split: Split, units: int, events: Iterable[UnitEvent] = (), seed: int = 0
-) -> Simulation | PairSimulation:
-    """A fleet of one type of unit, of one pool or of two."""
+) -> Simulation | PairSimulation | MixedSimulation:
+    """A fleet of one type of unit, of one pool or of two, or of several types."""
+    if unit.mixed is not None:
+        types = unit.by_pool
+        profiles = [types[pool].profile for pool in split.pools]
+        return MixedSimulation(profiles, split, units, events, seed)
     if unit.pair is None:
         return Simulation(unit.profile, units, events=events, seed=seed)
     return PairSimulation(unit.pair.profile, split, units, events, seed)
