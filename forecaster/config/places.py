@@ -1,4 +1,4 @@
-"""Where units run under others' engines: the workload, the deployment, the model of a service or of a pool."""
+"""Where units run under others' engines: the workload, deployment or model of a service, a pool or a type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from forecaster.config.table import Table
 
 
 class PlaceSettings(Table):
-    """What runs the units: of a service, or of one of its two pools."""
+    """What runs the units: of a service, of one of its two pools, or of one of its types."""
 
     workload: str = Field(
         "",

@@ -90,6 +90,10 @@ class ServiceSettings(PlaceSettings):
         default_factory=PlaceSettings,
         description="[service.decode]: workload, deployment, repository of its decode units",
     )
+    type: dict[str, PlaceSettings] = Field(
+        default_factory=dict,
+        description="[service.type.NAME]: workload, deployment, repository of its units of one of several types",
+    )
     day_shape: tuple[float, ...] = Field(
         (), description="24 rates, requests/s by local hour, expected of a service not known yet"
     )

@@ -9,8 +9,9 @@ from actuators.dynamo.plugin import ProposePlugin, Wish
 from actuators.dynamo.workers import WorkerFleet
 from forecaster.config import Settings
 from forecaster.daemon.service import Daemon
+from forecaster.domain.errors import SettingError
 from forecaster.wiring.checks import Check, Health
-from forecaster.wiring.lanes import lanes
+from forecaster.wiring.lanes import known_unit, lanes
 from forecaster.wiring.wanted import Question, tls_of
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -42,7 +43,20 @@ def serve_dynamo(settings: Settings, daemon: Daemon, fleet: WorkerFleet) -> Iter
 
 
 def components(settings: Settings) -> dict[str, str]:
-    """Service of each component of the planner's deployment."""
+    """Service of each component of the planner's deployment.
+
+    Raises
+    ------
+    SettingError
+        For a service of several types.
+    """
+    for each in settings.service:
+        unit = known_unit(settings, each.unit)
+        if unit is not None and unit.mixed is not None:
+            raise SettingError(
+                f"service {each.name!r}: unit", each.unit, "one type, or prefill and decode units",
+                "its planner knows no workers of several types: give each type a service of its own",
+            )  # fmt: skip
     return settings.dynamo.components(list(lanes(settings)))
 
 
