@@ -20,6 +20,8 @@ from forecaster.domain.demand import FloatArray
 STATES = 300_000
 """Fleets among which the best ladder is looked for; beyond them each step goes where a unit adds
 most for its price."""
+UNSEEN = 0.05
+"""Weight of loads that the service does not see."""
 UNSERVED = 4.0
 """Loads that the whole ladder does not carry and other fleets would count this many times their price."""
 
@@ -33,8 +35,8 @@ class Ladder:
     path : tuple of int
         Place of the type that each step adds.
     excess : float
-        Mean excess over the cheapest mix, over the logarithm of the load; those beyond the
-        ladder's end left out. 0.02 is two per cent dearer.
+        Mean excess over the cheapest mix, over the logarithm of the load; loads that are not seen
+        count little, those beyond the ladder's end nothing. 0.02 is two per cent dearer.
     """
 
     path: tuple[int, ...]
@@ -42,7 +44,10 @@ class Ladder:
 
 
 def best_ladder(
-    capacity_rps: Sequence[FloatArray], prices: Sequence[float], max_units: int
+    capacity_rps: Sequence[FloatArray],
+    prices: Sequence[float],
+    max_units: int,
+    seen_rps: tuple[float, float] | None = None,
 ) -> Ladder:
     """The ladder of up to `max_units` units with the least mean excess over the cheapest mix.
 
@@ -54,6 +59,8 @@ def best_ladder(
         Of a unit of each type.
     max_units : int
         Most units of all types together.
+    seen_rps : (float, float) or None
+        Least and largest load that counts in full; None: all do.
 
     Examples
     --------
@@ -68,12 +75,15 @@ def best_ladder(
     edge = int(STATES ** (1 / len(columns))) - 1
     cut = [column[: edge + 1] for column in columns]
     units = min(max_units, edge if any(c.size > edge + 1 for c in columns) else max_units)
-    path, excess = _shortest(cut, paid, units)
+    path, excess = _shortest(cut, paid, units, seen_rps)
     return Ladder(tuple(_further(path, columns, paid, max_units)), excess)
 
 
 def _shortest(
-    columns: list[FloatArray], prices: FloatArray, max_units: int
+    columns: list[FloatArray],
+    prices: FloatArray,
+    max_units: int,
+    seen_rps: tuple[float, float] | None,
 ) -> tuple[list[int], float]:
     """The best path through all fleets of up to so many units, and its mean excess."""
     shape = tuple(column.size for column in columns)
@@ -83,7 +93,7 @@ def _shortest(
     price = np.asarray(prices @ counts)
     total = counts.sum(axis=0)
     most = min(max_units, int(total.max()))
-    paid, width = _measure(np.asarray(carried), price, total <= most)
+    paid, width = _measure(np.asarray(carried), price, total <= most, seen_rps)
     value = np.full(total.size, np.inf)
     value[0] = 0.0
     came = np.full(total.size, -1, np.int8)
@@ -108,7 +118,10 @@ def _shortest(
 
 
 def _measure(
-    carried: FloatArray, price: FloatArray, allowed: npt.NDArray[np.bool_]
+    carried: FloatArray,
+    price: FloatArray,
+    allowed: npt.NDArray[np.bool_],
+    seen_rps: tuple[float, float] | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Of each fleet: the integral over the loads up to what it carries of 1 / cheapest, and of 1.
 
@@ -120,6 +133,10 @@ def _measure(
     known = np.where(allowed, price, np.inf)[order]
     cheapest = np.minimum.accumulate(known[::-1])[::-1]
     log_load = np.log1p(carried[order] / scale)
+    if seen_rps is not None:
+        low, high = max(seen_rps[0], 1e-3 * scale), max(seen_rps)
+        inside = np.log(np.clip(carried[order], low, max(high, 1.01 * low)) / low)
+        log_load = inside + UNSEEN * log_load
     steps = np.diff(log_load, prepend=0.0)
     worth = np.where(np.isfinite(cheapest) & (cheapest > 0), 1 / np.maximum(cheapest, 1e-300), 0.0)
     paid, width = np.empty_like(carried), np.empty_like(carried)

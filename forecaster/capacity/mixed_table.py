@@ -78,8 +78,9 @@ class _Types:
         types = self.question.unit.by_pool
         capacities = [table.capacities() for table in self.tables.values()]
         path = best_ladder(
-            capacities, [types[pool].price_per_hour for pool in self.tables], max_units
-        ).path
+            capacities, [types[pool].price_per_hour for pool in self.tables], max_units,
+            self.question.seen_rps,
+        ).path  # fmt: skip
         often = [max(path.count(i), 1) for i in range(len(capacities))]
         each = [float(column[n - 1]) / n for column, n in zip(capacities, often, strict=True)]
         most = max(*each, 1e-12)

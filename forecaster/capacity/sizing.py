@@ -30,12 +30,16 @@ class Question:
     ----------
     dispersion : float
         Index of dispersion of arrivals, 1 = Poisson.
+    seen_rps : (float, float) or None
+        Least and largest load that the service sees, requests/s: where a ladder of several types
+        is to be near the cheapest mix; None: everywhere.
     """
 
     unit: UnitType
     slo: Slo
     mix: TokenMix
     dispersion: float = 1.0
+    seen_rps: tuple[float, float] | None = None
 
 
 def rounded(question: Question) -> Question:
@@ -45,9 +49,12 @@ def rounded(question: Question) -> Question:
     """
     mix = question.mix
     moments = {name: _up(getattr(mix, name)) for name in mix.__dataclass_fields__}
+    low, high = question.seen_rps or (0.0, 0.0)
+    seen_rps = (_up(low), _up(high)) if question.seen_rps else None
     return replace(
-        question, mix=replace(mix, **moments), dispersion=max(_up(question.dispersion), 0.1)
-    )
+        question, mix=replace(mix, **moments), dispersion=max(_up(question.dispersion), 0.1),
+        seen_rps=seen_rps,
+    )  # fmt: skip
 
 
 def _up(value: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from forecaster.seasonal.calibration import LEVELS
 
 MOVED = 0.1
 """A moment of the mix that moved by more than this share is another mix."""
+ROOM = 1.5
+"""A ladder of several types is made for loads up to this many times what is seen, and down to its part."""
 DIGITS = 50
 """The belief is acted on in steps of 1 / this: tables are not tabulated anew for less."""
 GRID_LOW, GRID_HIGH = 0.01, 1.5
@@ -79,16 +81,33 @@ class Carrying:
         """Mix and dispersion of the table in force, as plain values; None before the first."""
         if self._asked is None:
             return None
-        return {"mix": asdict(self._asked.mix), "dispersion": self._asked.dispersion}
+        asked: dict[str, object] = {
+            "mix": asdict(self._asked.mix),
+            "dispersion": self._asked.dispersion,
+        }
+        if self._asked.seen_rps is not None:
+            asked["seen_rps"] = list(self._asked.seen_rps)
+        return asked
 
     def go_on(self, asked: dict[str, Any] | None) -> None:
         """Take the table that was in force before a restart, see `asked`; it serves while it may."""
         if asked is not None:
             mix = TokenMix(**asked["mix"])
-            self._before = Question(self.unit, self.service.slo, mix, float(asked["dispersion"]))
+            low, high = asked.get("seen_rps") or (None, None)
+            self._before = Question(
+                self.unit, self.service.slo, mix, float(asked["dispersion"]),
+                None if low is None or high is None else (float(low), float(high)),
+            )  # fmt: skip
 
-    def follow(self, mix: TokenMix, dispersion: float) -> None:
+    def follow(
+        self, mix: TokenMix, dispersion: float, seen_erl: tuple[float, float] | None = None
+    ) -> None:
         """Take the table of this mix, as soon as there is one; the present one serves until then.
+
+        Parameters
+        ----------
+        seen_erl : (float, float) or None
+            Least and largest load that is foreseen, busy units; what a ladder of several types is for.
 
         Raises
         ------
@@ -96,6 +115,10 @@ class Carrying:
             When no number of units keeps the SLO.
         """
         asked = Question(self.unit, self.service.slo, mix, max(dispersion, 1.0))
+        if self.unit.mixed is not None and seen_erl is not None:
+            work_s = offered_work_s(mix, self.unit.profile) or 1.0
+            low, high = seen_erl[0] / work_s / ROOM, ROOM * max(seen_erl) / work_s
+            asked = replace(asked, seen_rps=(low, high))
         if self._before is not None and not moved(self._before, asked):
             asked = self._before
         self._before = None
@@ -189,10 +212,18 @@ def price_s(
 
 def moved(before: Question, now: Question) -> bool:
     """Whether mix or dispersion are others than those that a table was built for."""
-    return any(
+    return _outgrown(before.seen_rps, now.seen_rps) or any(
         abs(new - old) > share * abs(old)
         for (old, share), (new, _) in zip(_moments(before), _moments(now), strict=True)
     )
+
+
+def _outgrown(before: tuple[float, float] | None, now: tuple[float, float] | None) -> bool:
+    """Whether loads are seen for which a ladder was not made, or half of those it was made for are not."""
+    if before is None or now is None:
+        return before is not now
+    low, high = now[0] / max(before[0], 1e-12), now[1] / max(before[1], 1e-12)
+    return not (1 / ROOM <= low <= 2 * ROOM and 0.5 / ROOM <= high <= ROOM)
 
 
 def _moments(question: Question) -> list[tuple[float, float]]:

@@ -48,6 +48,12 @@ class QuantileForecast:
         """Offered load at `level`, float64[H], busy units."""
         return self._at(self.offered_load_erl, level)
 
+    @property
+    def span_erl(self) -> tuple[float, float]:
+        """What the load lies between: the median of its quiet slots, the 0.95 level of its busiest."""
+        quiet = float(np.quantile(self.load_at_level(0.5), 0.05))
+        return quiet, float(self.load_at_level(0.95).max())
+
     def _at(self, table: FloatArray, level: float) -> FloatArray:
         levels = np.asarray(self.levels)
         right = int(np.clip(np.searchsorted(levels, level), 1, levels.size - 1))

@@ -34,6 +34,8 @@ ENOUGH = 0.6
 """A load that uses less than this of the small table's largest fleet is answered by that table."""
 IN_MEMORY = 64
 ON_DISK = 512
+SEEN = 10.0
+"""Several types that are sized for one load are so for loads from this part of it on."""
 DIGITS = 4
 """Significant digits of moments that make a question its own."""
 ARRAYS = ("units", "rate_per_unit_rps", "violation", "at_per_unit_rps", "parts", "times_s")
@@ -150,7 +152,11 @@ class Tables:
             told = partial(_part, progress, i, len(mixed.types))
             try:
                 found[Pool(unit.name)] = self.table(
-                    replace(question, unit=unit), min(most, max_units), lengths, told, service
+                    replace(question, unit=unit, seen_rps=None),
+                    min(most, max_units),
+                    lengths,
+                    told,
+                    service,
                 )
             except SloInfeasibleError as error:
                 refused = error
@@ -163,6 +169,8 @@ class Tables:
         if not 0 <= rate_rps < float("inf"):
             raise SettingError("rate", rate_rps, "a finite rate of 0 or more requests/s")
         mixed = question.unit.mixed is not None
+        if mixed:
+            question = replace(question, seen_rps=(rate_rps / SEEN, 1.2 * rate_rps))
         small = not mixed and utilisation(question, rate_rps, SMALL) < ENOUGH
         table = self.table(question, SMALL if small else FLEETS[-1])
         if small and rate_rps > table.capacity_rps(SMALL):
@@ -263,7 +271,7 @@ def _key(question: Question, fleets: int, lengths: Lengths | None, service: str)
     ]  # fmt: skip
     pair = question.unit.pair
     if question.unit.mixed is not None:
-        text.append(asdict(question.unit.mixed))
+        text += [asdict(question.unit.mixed), question.seen_rps]
     if pair is not None:
         text += [asdict(pair.profile), pair.prefill.price_per_hour, pair.decode.price_per_hour]
     digest = hashlib.sha256(

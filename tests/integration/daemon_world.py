@@ -29,10 +29,13 @@ from forecaster.daemon.board import Board
 from forecaster.daemon.bookkeeper import Bookkeeper
 from forecaster.daemon.observer import Observer
 from forecaster.daemon.pilot import Pilot
+from forecaster.daemon.pooled import Pooled
 from forecaster.daemon.service import Daemon
 from forecaster.daemon.spool import Spool
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.demand import RequestBatch, TokenMix
+from forecaster.domain.pools import pool_service
+from forecaster.domain.profile import UnitType
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
 from forecaster.store import EmbeddedServer, Store
@@ -154,9 +157,12 @@ class World:
     leadership: Leadership | None = None
     overload: bool = True
     """Whether requests are late when more come than the ready units carry."""
+    unit: UnitType = LLAMA_TYPE
 
     def __post_init__(self) -> None:
         self.dsn = self.store.dsn
+        pools = {CHAT: tuple(self.unit.by_pool)}
+        self.actuator = Pooled(self.tier, pools) if self.unit.pooled else self.tier
         self.restart()
 
     def restart(self) -> None:
@@ -168,10 +174,10 @@ class World:
         self.spool = Spool(self.home)
         self.pilot = Pilot(
             self.settings.service[0].service(),
-            LLAMA_TYPE,
+            self.unit,
             self.settings,
             store=self.store,
-            actuator=self.tier,
+            actuator=self.actuator,
             clock=self.clock,
             spool=self.spool,
             tables=tables,
@@ -183,7 +189,7 @@ class World:
             clock=self.clock,
             spool=self.spool,
             pilots=[self.pilot],
-            observer=Observer(self.store, self.tier),
+            observer=Observer(self.store, self.actuator),
             bookkeeper=Bookkeeper(self.store, ReplayRivals(self.store)),
             alarms=Alarms(self.store, self.clock, self.settings.alerts, [self.pilot]),
             leadership=self.leadership,
@@ -217,7 +223,7 @@ class World:
 
     def fleet(self) -> Fleet:
         away, self.tier.unavailable = self.tier.unavailable, False
-        fleet = self.tier.observe(CHAT)
+        fleet = self.actuator.observe(CHAT)
         self.tier.unavailable = away
         return fleet
 
@@ -235,10 +241,13 @@ class World:
         return (self.clock.now - START_S) / 3600
 
 
-def world(store: Store, home: Path, at_h: float = 0.0, **service: Any) -> World:
+def world(
+    store: Store, home: Path, at_h: float = 0.0, unit: UnitType = LLAMA_TYPE, **service: Any
+) -> World:
     """A world at `at_h` o'clock of the day after the history; requests up to then are stored."""
     clock = HandClock(START_S + at_h * 3600)
     if at_h:
         store.append_tier_requests(records(between(sample(), START_S, clock.now), "morning"))
-    tier = DryRunActuator(clock, [CHAT], lead_time_s=LEAD_S, drain_time_s=30.0, max_units_total=20)
-    return World(store, home, clock, tier, settings(**service))
+    lanes = [pool_service(CHAT, pool) for pool in unit.by_pool]
+    tier = DryRunActuator(clock, lanes, lead_time_s=LEAD_S, drain_time_s=30.0, max_units_total=20)
+    return World(store, home, clock, tier, settings(**service), unit=unit)

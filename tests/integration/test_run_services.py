@@ -129,6 +129,31 @@ def test_a_service_of_two_pools_is_served_at_its_floor(
     nothing_left(place)
 
 
+def test_a_service_of_several_types_is_served_and_billed_by_type(
+    home: Path, open_folder: Callable[[], Path]
+) -> None:
+    place = open_folder()
+    shutil.copytree(home / "profiles", place / "profiles")
+    mix = SETTINGS.replace('"tiny-llama"', '"tiny-llama-mix"').replace(
+        "min_units = 1\n", "min_units = 2\n"
+    )
+    (place / "tidegate.toml").write_text(mix)
+    with start(place, "run") as running:
+        found = running.document()
+
+        def ask(path: str) -> Any:
+            return httpx.get(f"{found['url']}/v1/services/chat{path}", timeout=20.0).json()
+
+        def types() -> list[tuple[str, str]]:
+            return sorted((unit["pool"], unit["state"]) for unit in ask("/units")["units"])
+
+        until(lambda: types() == [("tiny-llama", "ready")] * 2, "the floor, of the first type")
+        assert len(complete(found["tier_url"])) == 6
+        until(lambda: list(ask("/ledger")["units"]) == ["tiny-llama"], "its type on the bill")
+        assert ask("/decisions")["decisions"][-1]["pools"] == {"tiny-llama": 2}
+    nothing_left(place)
+
+
 def test_a_daemon_without_a_tier_says_what_to_start(open_folder: Callable[[], Path]) -> None:
     place = open_folder()
     (place / "tidegate.toml").write_text(SETTINGS)
