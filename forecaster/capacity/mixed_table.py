@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.capacity.curve import ENDLESS, LEVELS, rising
+from forecaster.capacity.curve import LEVELS, rising
 from forecaster.capacity.ladder import best_ladder
 from forecaster.capacity.sizing import Question
 from forecaster.capacity.sizing_table import SizingTable
@@ -20,8 +20,6 @@ from forecaster.domain.demand import FloatArray
 from forecaster.domain.plan import Binding
 from forecaster.domain.pools import Pool, Split
 
-FINE = 600
-"""Loads at which the shares of the types are put together."""
 RELATIVE = np.linspace(0.0, 1.4, 113)
 """Loads over the most that a unit of any type completes, at which percentiles are kept."""
 ABOVE = 1.05
@@ -109,10 +107,12 @@ class _Types:
 
     def _curve(self, units: Mapping[Pool, int]) -> FloatArray:
         """Load of these units at each level of the share outside."""
-        most = sum(self.tables[pool].saturation_rps * count for pool, count in units.items())
-        loads = np.concatenate([[0.0], np.geomspace(1e-4, ENDLESS, FINE)]) * most
+        shares = self.shares(units)
+        # the types' curves are linear between these, and so is their sum
+        known = [self.tables[p].ladder_rps[units[p] - 1] / share for p, share in shares.items()]
+        loads = np.unique(np.concatenate([[0.0], *known]))
         outside = np.zeros(loads.size)
-        for pool, share in self.shares(units).items():
+        for pool, share in shares.items():
             outside += share * self.tables[pool].violation_share(units[pool], share * loads)
         outside = np.maximum.accumulate(outside) + np.arange(outside.size) * 1e-15
         return rising(np.interp(LEVELS, outside, loads))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,7 +13,7 @@ from forecaster.capacity.answer import answered
 from forecaster.capacity.sizing import Question, Sizing, size
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
 from forecaster.cli.output import emit, make_table
-from forecaster.cli.size_mix import size_mix, wishes
+from forecaster.cli.size_mix import prices, size_mix, wishes
 from forecaster.config import load_settings, load_unit_type
 from forecaster.config.load import state_home
 from forecaster.domain.demand import TokenMix
@@ -102,7 +103,8 @@ def size_command(
             emit(_infeasible(error), form)
             raise typer.Exit(1) from error
         raise
-    emit({**asdict_named(answer), "feasible": True}, form, _table(answer))
+    paid = prices(question, answer, rate, tables_in(state_home(settings)))
+    emit({**asdict_named(answer), "feasible": True, **paid}, form, _table(answer, paid))
 
 
 def asdict_named(answer: Sizing) -> dict[str, object]:
@@ -142,7 +144,7 @@ def _check(
         raise SettingError("--attainment", attainment, "0.5 <= attainment < 1")
 
 
-def _table(answer: Sizing) -> Table:
+def _table(answer: Sizing, paid: Mapping[str, Any]) -> Table:
     rows: list[tuple[str, object]] = [
         ("units", answer.units),
         *answer.pools.items(),
@@ -150,6 +152,12 @@ def _table(answer: Sizing) -> Table:
         ("predicted attainment", f"{answer.attainment:.3%}"),
         ("binding", answer.binding.value),
     ]
+    if paid:
+        mix = ", ".join(f"{count} {name}" for name, count in paid["cheapest"]["units"].items())
+        rows += [
+            ("an hour", f"{paid['price_per_hour']:.2f}"),
+            ("cheapest mix", f"{paid['cheapest']['price_per_hour']:.2f} ({mix})"),
+        ]
     for name, pair in (
         ("TTFT", answer.ttft_s),
         ("TPOT", answer.tpot_s),

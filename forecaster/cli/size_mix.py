@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from forecaster.capacity.sizing import MAX_UNITS, Question
+from forecaster.capacity.sizing import MAX_UNITS, Question, Sizing
 from forecaster.cli.app import Format
 from forecaster.cli.output import emit, make_table
 from forecaster.config import load_unit_type
 from forecaster.domain.errors import SettingError, SloInfeasibleError
+from forecaster.domain.pools import Pool as Named
 from forecaster.planning.mix import Mix, Pool, cheapest
 from forecaster.wiring.tables import Tables
 
 MOST = 64
 """Units of one type, where nothing else is said."""
+LONGEST = 256
+"""Units of one type beside which a ladder is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,9 @@ def size_mix(
     left_out: dict[str, str] = {}
     for each in wanted:
         unit = load_unit_type(models, each.name)
-        if unit.pair is not None:
-            raise SettingError("--unit", each.name, "types of one pool: two are sized as one type")
+        if unit.pooled:
+            said = "types of one pool: a type that stands for others is sized alone"
+            raise SettingError("--unit", each.name, said)
         try:
             table = tables.table(replace(asked, unit=unit), each.most)
         except SloInfeasibleError as error:
@@ -80,6 +84,27 @@ def size_mix(
     best = cheapest(pools, rate_rps)
     alone = {pool.name: _alone(pool, rate_rps) for pool in pools}
     emit(as_dict(pools, best, alone, left_out), form, _table(pools, best, alone, left_out))
+
+
+def prices(question: Question, answer: Sizing, rate_rps: float, tables: Tables) -> dict[str, Any]:
+    """What a fleet of several types costs an hour, and the cheapest mix beside it; empty for one type."""
+    mixed, types = question.unit.mixed, question.unit.by_pool
+    if mixed is None:
+        return {}
+    pools = []
+    for unit, most in zip(mixed.types, mixed.most, strict=True):
+        try:
+            table = tables.table(replace(question, unit=unit), min(most, LONGEST))
+        except SloInfeasibleError:
+            continue
+        pools.append(Pool(unit.name, table.capacities(), unit.price_per_hour))
+    paid = sum(count * types[Named(name)].price_per_hour for name, count in answer.pools.items())
+    best = cheapest(pools, rate_rps)
+    units = {pool.name: count for pool, count in zip(pools, best.units, strict=True) if count}
+    return {
+        "price_per_hour": paid,
+        "cheapest": {"price_per_hour": best.price_per_hour, "units": units},
+    }
 
 
 def as_dict(
