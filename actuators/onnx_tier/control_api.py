@@ -90,8 +90,9 @@ class ControlApi:
     async def _observe(self, request: Request) -> Any:
         service = request.query_params["service"]
         fleet = self._supervisor.observe(service)
-        held = self._supervisor.router.batch_held(service)
-        return replace(fleet, backlog=self._batches.backlog(service), batch_in_flight=held)
+        whose = self._supervisor.batches_with(service)
+        held = self._supervisor.router.batch_held(whose) if whose else 0
+        return replace(fleet, backlog=self._batches.backlog(whose), batch_in_flight=held)
 
     async def _let_in(self, request: Request) -> Any:
         asked = await _order(request)

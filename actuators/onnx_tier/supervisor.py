@@ -95,6 +95,13 @@ class Supervisor:
         """The names under which the units of a service are run: its own, or those of its pools or types."""
         return tuple(self._lanes_of.get(service, (service,)))
 
+    def batches_with(self, name: str) -> str:
+        """The service whose batch work is told with these units; of several types with the first's."""
+        lane = self._services.get(name)
+        if lane is None or not lane.type_paths:
+            return name
+        return lane.public if name == self._lanes_of[lane.public][0] else ""
+
     @property
     def services(self) -> tuple[str, ...]:
         """What clients know."""

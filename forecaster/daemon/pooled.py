@@ -42,7 +42,13 @@ class Pooled:
             for pool, fleet in seen.items()
             for unit in fleet.units
         )
-        return Fleet(service, max(fleet.observed_s for fleet in seen.values()), units)
+        return Fleet(
+            service,
+            max(fleet.observed_s for fleet in seen.values()),
+            units,
+            tuple(each for fleet in seen.values() for each in fleet.backlog),
+            sum(fleet.batch_in_flight for fleet in seen.values()),
+        )
 
     def let_in(self, service: str, busy_units: float) -> None:
         """As the actuator's, where it keeps batch work at all."""

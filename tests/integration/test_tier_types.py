@@ -13,13 +13,16 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 import pytest
 
 from actuators.onnx_tier.spec import TierService, TierSpec
 from actuators.onnx_tier.tier import check_types
+from forecaster.daemon.pooled import Pooled
 from forecaster.domain.errors import ModelError, SettingError
 from forecaster.domain.pools import Pool
 from forecaster.domain.profile import GenerativeProfile, Mixed, UnitType
+from tests.integration.test_tier_batches import begin, line, over, results
 from tests.integration.tier_helpers import (
     CHAT,
     LLAMA_TYPE,
@@ -161,6 +164,24 @@ def test_a_client_that_loads_the_model_gets_a_unit_of_the_first_type(tier: Runni
     loaded = httpx.post(f"{tier.url}/v2/repository/models/{CHAT}/load", timeout=60)
     assert loaded.status_code == 200
     assert (tier.actuator.observe(SMALL).ready, tier.actuator.observe(WIDE).ready) == (1, 0)
+
+
+def test_batch_work_of_the_service_is_told_once_and_answered_by_either_type(
+    tier: RunningTier, llama: BareLlama
+) -> None:
+    both(tier, 0, 0)
+    seen = Pooled(tier.actuator, {CHAT: tuple(TYPE.by_pool)})
+    with openai.OpenAI(base_url=f"{tier.url}/v1", api_key="none", max_retries=0) as client:
+        batch = begin(client, [line(f"request {n}") for n in range(6)])
+        (waits,) = seen.observe(CHAT).backlog
+        assert waits.work_s > 0
+        assert [len(tier.actuator.observe(each).backlog) for each in (SMALL, WIDE)] == [1, 0]
+        tier.ready(WIDE)
+        found = results(client, over(client, batch.id).output_file_id)
+    body = found["request 2"]["response"]["body"]
+    assert body["choices"][0]["text"] == llama.text("request 2", 6)
+    assert len(found) == 6
+    assert seen.observe(CHAT).backlog == ()
 
 
 def test_specs_of_types(models: Path) -> None:
