@@ -35,6 +35,7 @@ from forecaster.daemon.spool import Spool
 from forecaster.daemon.training import retrain_service
 from forecaster.domain.demand import RequestBatch, TokenMix
 from forecaster.domain.pools import pool_service
+from forecaster.domain.ports import Actuator
 from forecaster.domain.profile import UnitType
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.replay.sample import Sample, between
@@ -161,12 +162,12 @@ class World:
 
     def __post_init__(self) -> None:
         self.dsn = self.store.dsn
-        pools = {CHAT: tuple(self.unit.by_pool)}
-        self.actuator = Pooled(self.tier, pools) if self.unit.pooled else self.tier
         self.restart()
 
     def restart(self) -> None:
         """A new daemon, as after a crash: it knows what is on disk and in the database."""
+        pools = {CHAT: tuple(self.unit.by_pool)}
+        self.actuator: Actuator = Pooled(self.tier, pools) if self.unit.pooled else self.tier
         if self.leadership is not None:
             self.leadership.close()
         self.leadership = Leadership(self.dsn, "test")
