@@ -219,7 +219,7 @@ def units_page() -> str:
 
 
 MEANING = {
-    "kind": "whether it generates tokens, answers whole inputs, or stands for two kinds of units",
+    "kind": "whether it generates tokens, answers whole inputs, or stands for two kinds of units, or for several types",
     "profile": "what work costs, see below",
     "disaggregated": "the two kinds of units that this type stands for, see below",
     "alpha_s": "seconds of a step, whatever is in it",
@@ -234,6 +234,9 @@ MEANING = {
     "threads": "threads that ONNX Runtime uses in one unit",
     "prefill": "unit type of the units that read prompts",
     "decode": "unit type of the units that generate",
+    "mixed": "the types that this type stands for, each doing the whole work, see below",
+    "types": "unit types, two to eight, of one kind; work is told in units of the first one",
+    "most": "units that there are of a type, as { NAME = 4 }; any number where it is not named",
 }
 
 
@@ -251,6 +254,7 @@ def _annotation(kind: Any) -> str:
         kind.__name__ if inspect.isclass(kind) and not getattr(kind, "__args__", ()) else str(kind)
     )
     text = re.sub(r"typing\.Annotated\[(\w+),.*?\)\]", r"\1", text)
+    text = re.sub(r"^tuple\[str.*", "list of names", text)
     text = re.sub(r"^tuple\[.*", "list of pairs", text)
     text = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace(", ", " or "), text)
     return re.sub(r"\b_\w+\b", "table", text)
