@@ -2,7 +2,7 @@
 
 The cheapest units for a load are now two small ones, now one large one: from load to load units of one
 type would have to be given back while others start. A ladder never does; what that costs is its excess
-over the cheapest mix. Of all ladders the one with the least mean excess is chosen: each step pays for
+over the cheapest mix. Of all ladders the one is chosen that costs least over the loads that are seen: each step pays for
 the loads that it adds, so the best ladder is a shortest path over the fleets, and the dynamic
 programme that finds it is exact.
 """
@@ -20,8 +20,10 @@ from forecaster.domain.demand import FloatArray
 STATES = 300_000
 """Fleets among which the best ladder is looked for; beyond them each step goes where a unit adds
 most for its price."""
-UNSEEN = 0.05
-"""Weight of loads that the service does not see."""
+UNSEEN = 0.02
+"""Weight of all loads alike beside those that the service sees."""
+ABOVE = 1.3
+"""Loads are thought possible up to this many times the largest that is seen."""
 UNSERVED = 4.0
 """Loads that the whole ladder does not carry and other fleets would count this many times their price."""
 
@@ -35,8 +37,8 @@ class Ladder:
     path : tuple of int
         Place of the type that each step adds.
     excess : float
-        Mean excess over the cheapest mix, over the logarithm of the load; loads that are not seen
-        count little, those beyond the ladder's end nothing. 0.02 is two per cent dearer.
+        What it costs over the cheapest mix, less one; of loads that are seen in money. Those beyond
+        the ladder's end are left out. 0.02 is two per cent dearer.
     """
 
     path: tuple[int, ...]
@@ -47,7 +49,7 @@ def best_ladder(
     capacity_rps: Sequence[FloatArray],
     prices: Sequence[float],
     max_units: int,
-    seen_rps: tuple[float, float] | None = None,
+    seen_rps: Sequence[float] = (),
 ) -> Ladder:
     """The ladder of up to `max_units` units with the least mean excess over the cheapest mix.
 
@@ -59,8 +61,9 @@ def best_ladder(
         Of a unit of each type.
     max_units : int
         Most units of all types together.
-    seen_rps : (float, float) or None
-        Least and largest load that counts in full; None: all do.
+    seen_rps : sequence of float
+        Loads, rising, each as likely as the next: the ladder is the one that costs least over
+        these. Empty: all loads are alike, by their logarithm and what they cost at least.
 
     Examples
     --------
@@ -83,7 +86,7 @@ def _shortest(
     columns: list[FloatArray],
     prices: FloatArray,
     max_units: int,
-    seen_rps: tuple[float, float] | None,
+    seen_rps: Sequence[float],
 ) -> tuple[list[int], float]:
     """The best path through all fleets of up to so many units, and its mean excess."""
     shape = tuple(column.size for column in columns)
@@ -121,27 +124,38 @@ def _measure(
     carried: FloatArray,
     price: FloatArray,
     allowed: npt.NDArray[np.bool_],
-    seen_rps: tuple[float, float] | None,
+    seen_rps: Sequence[float],
 ) -> tuple[FloatArray, FloatArray]:
-    """Of each fleet: the integral over the loads up to what it carries of 1 / cheapest, and of 1.
+    """Of each fleet: the weight of the loads up to what it carries, and the cheapest price of those.
 
-    Loads weigh by their logarithm, those below the smallest unit's capacity as one step of it.
+    Where loads are seen they weigh by how often, so that prices add up to money; others by their
+    logarithm over their price, those below the smallest unit's capacity as one step of it.
     """
     least = carried[allowed & (carried > 0)]
     scale = float(least.min()) if least.size else 1.0
     order = np.argsort(carried, kind="stable")
     known = np.where(allowed, price, np.inf)[order]
     cheapest = np.minimum.accumulate(known[::-1])[::-1]
+    cheapest = np.where(np.isfinite(cheapest), cheapest, 0.0)
     log_load = np.log1p(carried[order] / scale)
-    if seen_rps is not None:
-        low, high = max(seen_rps[0], 1e-3 * scale), max(seen_rps)
-        inside = np.log(np.clip(carried[order], low, max(high, 1.01 * low)) / low)
-        log_load = inside + UNSEEN * log_load
-    steps = np.diff(log_load, prepend=0.0)
-    worth = np.where(np.isfinite(cheapest) & (cheapest > 0), 1 / np.maximum(cheapest, 1e-300), 0.0)
+    alike = np.diff(log_load, prepend=0.0)
+    weight = np.where(cheapest > 0, alike / np.maximum(cheapest, 1e-300), 0.0)
+    if len(seen_rps):
+        often = np.diff(_share(seen_rps, carried[order]), prepend=0.0)
+        money = float((often * cheapest).sum())
+        weight *= UNSEEN / max(float(log_load[-1]), 1e-300)
+        weight += often / money if money > 0 else 0.0
     paid, width = np.empty_like(carried), np.empty_like(carried)
-    paid[order], width[order] = np.cumsum(steps * worth), log_load
+    paid[order], width[order] = np.cumsum(weight), np.cumsum(weight * cheapest)
     return paid, width
+
+
+def _share(seen_rps: Sequence[float], loads: FloatArray) -> FloatArray:
+    """Share of the loads seen that are no larger, with room above the largest."""
+    seen = np.maximum.accumulate(np.asarray(seen_rps, np.float64))
+    at = np.concatenate([[0.0], seen, [ABOVE * seen[-1]]])
+    levels = (np.arange(at.size) - 0.5) / (at.size - 2)
+    return np.asarray(np.interp(loads, at + 1e-12 * np.arange(at.size), np.clip(levels, 0.0, 1.0)))
 
 
 def _further(

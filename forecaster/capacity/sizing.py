@@ -30,16 +30,16 @@ class Question:
     ----------
     dispersion : float
         Index of dispersion of arrivals, 1 = Poisson.
-    seen_rps : (float, float) or None
-        Least and largest load that the service sees, requests/s: where a ladder of several types
-        is to be near the cheapest mix; None: everywhere.
+    seen_rps : tuple of float
+        Loads that the service sees, rising, each as likely as the next, requests/s: those for which
+        a ladder of several types is to cost least; empty: all alike.
     """
 
     unit: UnitType
     slo: Slo
     mix: TokenMix
     dispersion: float = 1.0
-    seen_rps: tuple[float, float] | None = None
+    seen_rps: tuple[float, ...] = ()
 
 
 def rounded(question: Question) -> Question:
@@ -49,11 +49,9 @@ def rounded(question: Question) -> Question:
     """
     mix = question.mix
     moments = {name: _up(getattr(mix, name)) for name in mix.__dataclass_fields__}
-    low, high = question.seen_rps or (0.0, 0.0)
-    seen_rps = (_up(low), _up(high)) if question.seen_rps else None
     return replace(
         question, mix=replace(mix, **moments), dispersion=max(_up(question.dispersion), 0.1),
-        seen_rps=seen_rps,
+        seen_rps=tuple(map(_up, question.seen_rps)),
     )  # fmt: skip
 
 

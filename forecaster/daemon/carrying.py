@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, replace
 from typing import Any
 
@@ -25,8 +25,8 @@ from forecaster.seasonal.calibration import LEVELS
 
 MOVED = 0.1
 """A moment of the mix that moved by more than this share is another mix."""
-ROOM = 1.5
-"""A ladder of several types is made for loads up to this many times what is seen, and down to its part."""
+OTHER = 1.4
+"""Where quiet, usual or busy loads are so many times more or less, a ladder of several types is made anew."""
 DIGITS = 50
 """The belief is acted on in steps of 1 / this: tables are not tabulated anew for less."""
 GRID_LOW, GRID_HIGH = 0.01, 1.5
@@ -85,7 +85,7 @@ class Carrying:
             "mix": asdict(self._asked.mix),
             "dispersion": self._asked.dispersion,
         }
-        if self._asked.seen_rps is not None:
+        if self._asked.seen_rps:
             asked["seen_rps"] = list(self._asked.seen_rps)
         return asked
 
@@ -93,21 +93,18 @@ class Carrying:
         """Take the table that was in force before a restart, see `asked`; it serves while it may."""
         if asked is not None:
             mix = TokenMix(**asked["mix"])
-            low, high = asked.get("seen_rps") or (None, None)
+            seen_rps = tuple(float(each) for each in asked.get("seen_rps") or ())
             self._before = Question(
-                self.unit, self.service.slo, mix, float(asked["dispersion"]),
-                None if low is None or high is None else (float(low), float(high)),
-            )  # fmt: skip
+                self.unit, self.service.slo, mix, float(asked["dispersion"]), seen_rps
+            )
 
-    def follow(
-        self, mix: TokenMix, dispersion: float, seen_erl: tuple[float, float] | None = None
-    ) -> None:
+    def follow(self, mix: TokenMix, dispersion: float, seen_erl: Sequence[float] = ()) -> None:
         """Take the table of this mix, as soon as there is one; the present one serves until then.
 
         Parameters
         ----------
-        seen_erl : (float, float) or None
-            Least and largest load that is foreseen, busy units; what a ladder of several types is for.
+        seen_erl : sequence of float
+            Loads that are foreseen, rising, each as likely, busy units; what a ladder of several types is for.
 
         Raises
         ------
@@ -115,10 +112,9 @@ class Carrying:
             When no number of units keeps the SLO.
         """
         asked = Question(self.unit, self.service.slo, mix, max(dispersion, 1.0))
-        if self.unit.mixed is not None and seen_erl is not None:
+        if self.unit.mixed is not None:
             work_s = offered_work_s(mix, self.unit.profile) or 1.0
-            low, high = seen_erl[0] / work_s / ROOM, ROOM * max(seen_erl) / work_s
-            asked = replace(asked, seen_rps=(low, high))
+            asked = replace(asked, seen_rps=tuple(load / work_s for load in seen_erl))
         if self._before is not None and not moved(self._before, asked):
             asked = self._before
         self._before = None
@@ -218,12 +214,14 @@ def moved(before: Question, now: Question) -> bool:
     )
 
 
-def _outgrown(before: tuple[float, float] | None, now: tuple[float, float] | None) -> bool:
-    """Whether loads are seen for which a ladder was not made, or half of those it was made for are not."""
-    if before is None or now is None:
-        return before is not now
-    low, high = now[0] / max(before[0], 1e-12), now[1] / max(before[1], 1e-12)
-    return not (1 / ROOM <= low <= 2 * ROOM and 0.5 / ROOM <= high <= ROOM)
+def _outgrown(before: tuple[float, ...], now: tuple[float, ...]) -> bool:
+    """Whether others than the loads are seen for which a ladder was made."""
+    if len(before) != len(now):
+        return True
+    return any(
+        not 1 / OTHER <= (new + 1e-12) / (old + 1e-12) <= OTHER
+        for old, new in zip(before[2::4], now[2::4], strict=True)
+    )
 
 
 def _moments(question: Question) -> list[tuple[float, float]]:

@@ -218,7 +218,7 @@ class Planner:
         if feed.live is None:
             feed.reload(now_s)
         forecast = feed.forecast(WEEK_S, now_s, nowcast_erl=nowcast_erl)
-        self.carrying.follow(feed.mix, feed.dispersion, forecast.span_erl)
+        self.carrying.follow(feed.mix, feed.dispersion, forecast.seen_erl)
         capacity = self.carrying.capacity(self._most_erl(forecast), self._least_units())
         if capacity is None:
             raise PendingError(

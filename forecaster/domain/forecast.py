@@ -8,6 +8,9 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 
+CARRIED_LEVEL = 0.8
+"""Quantile of a slot's load for which units are thought to be held."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuantileForecast:
@@ -49,10 +52,10 @@ class QuantileForecast:
         return self._at(self.offered_load_erl, level)
 
     @property
-    def span_erl(self) -> tuple[float, float]:
-        """What the load lies between: the median of its quiet slots, the 0.95 level of its busiest."""
-        quiet = float(np.quantile(self.load_at_level(0.5), 0.05))
-        return quiet, float(self.load_at_level(0.95).max())
+    def seen_erl(self) -> tuple[float, ...]:
+        """Loads that are to be carried, rising, each as likely: eleven quantiles over the slots."""
+        loads = np.quantile(self.load_at_level(CARRIED_LEVEL), np.linspace(0, 1, 11))
+        return tuple(loads.tolist())
 
     def _at(self, table: FloatArray, level: float) -> FloatArray:
         levels = np.asarray(self.levels)

@@ -55,9 +55,6 @@ KNOBS = (0.2, 20.0)
 USUAL = 0.98
 """Work beyond this quantile of the requests counts as at it: giants come by chance, one at a time,
 and load a unit, not the fleet. As a measure of the tide their work is noise."""
-QUIET, BUSY, ROOM = 0.05, 0.999, 1.5
-"""A ladder of several types is made for the loads before the scored window between these quantiles,
-and so many times more and less."""
 _KEEP_ROWS = 30_000_000
 """A scored window up to this many requests is kept in memory between runs of the kernel."""
 
@@ -197,9 +194,8 @@ def set_scene(trace: Trace, terms: Terms, table_of: TableOf) -> Scene:
         terms.unit, terms.slo, mix_of(lengths), round(dispersion_of(trace, start_s), 2)
     )
     if terms.unit.mixed is not None and first:
-        seen = loads.minute_erl[:first] / work_s.mean()
-        span = float(np.quantile(seen, QUIET)) / ROOM, ROOM * float(np.quantile(seen, BUSY))
-        question = replace(question, seen_rps=span)
+        seen = np.quantile(loads.minute_erl[:first] / work_s.mean(), np.linspace(0, 1, 11))
+        question = replace(question, seen_rps=tuple(seen.tolist()))
     busiest = float(loads.minute_erl.max())
     if terms.unit.mixed is not None:  # in units of the slowest of the types
         slowest = max(

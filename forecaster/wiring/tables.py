@@ -34,8 +34,8 @@ ENOUGH = 0.6
 """A load that uses less than this of the small table's largest fleet is answered by that table."""
 IN_MEMORY = 64
 ON_DISK = 512
-SEEN = 10.0
-"""Several types that are sized for one load are so for loads from this part of it on."""
+SEEN = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Several types that are sized for one load are so for a tide below it: these parts of it, as often."""
 DIGITS = 4
 """Significant digits of moments that make a question its own."""
 ARRAYS = ("units", "rate_per_unit_rps", "violation", "at_per_unit_rps", "parts", "times_s")
@@ -152,7 +152,7 @@ class Tables:
             told = partial(_part, progress, i, len(mixed.types))
             try:
                 found[Pool(unit.name)] = self.table(
-                    replace(question, unit=unit, seen_rps=None),
+                    replace(question, unit=unit, seen_rps=()),
                     min(most, max_units),
                     lengths,
                     told,
@@ -170,7 +170,7 @@ class Tables:
             raise SettingError("rate", rate_rps, "a finite rate of 0 or more requests/s")
         mixed = question.unit.mixed is not None
         if mixed:
-            question = replace(question, seen_rps=(rate_rps / SEEN, 1.2 * rate_rps))
+            question = replace(question, seen_rps=tuple(rate_rps * part for part in SEEN))
         small = not mixed and utilisation(question, rate_rps, SMALL) < ENOUGH
         table = self.table(question, SMALL if small else FLEETS[-1])
         if small and rate_rps > table.capacity_rps(SMALL):
