@@ -133,3 +133,21 @@ def test_units_that_cost_nothing_come_first() -> None:
         1,
         1,
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(types(), st.lists(st.floats(0.05, 0.9), min_size=3, max_size=11))
+def test_loads_that_are_seen_are_carried_for_less(drawn: Types, parts: list[float]) -> None:
+    """What a ladder for these loads costs over them is no more than what one for all loads does."""
+    capacities, prices = drawn
+    units = sum(column.size for column in capacities)
+    most = sum(float(column[-1]) for column in capacities)
+    seen = sorted(part * most for part in parts)
+    found = [best_ladder(capacities, prices, units, each) for each in (seen, ())]
+    random = np.random.default_rng(1)
+    loads = np.interp(random.random(400), (np.arange(len(seen)) + 0.5) / len(seen), seen)
+    own, other = (
+        steps[np.searchsorted(steps[:, 0], loads), 1].mean()
+        for steps in (fleets(capacities, prices, each) for each in found)
+    )
+    assert own <= other * 1.05  # noise of the draw, and the little weight of all other loads
