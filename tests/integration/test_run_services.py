@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from tests.integration.run_helpers import Tidegate, nothing_left, ready
 from tests.integration.tier_helpers import until
 
+MODELS = Path(__file__).resolve().parents[2] / "models"
 SETTINGS = """
 [api]
 port = 0
@@ -137,7 +139,14 @@ def test_a_service_of_several_types_is_served_and_billed_by_type(
     mix = SETTINGS.replace('"tiny-llama"', '"tiny-llama-mix"').replace(
         "min_units = 1\n", "min_units = 2\n"
     )
-    (place / "tidegate.toml").write_text(mix)
+    models = place / "models"
+    for name in ("tiny-llama", "tiny-llama-wide", "tiny-llama-mix"):
+        (models / name).mkdir(parents=True)
+        text = (MODELS / name / "unit.toml").read_text()
+        (models / name / "unit.toml").write_text(text)
+    with (models / "tiny-llama-mix" / "unit.toml").open("a") as file:
+        file.write("most = { tiny-llama = 1 }\n")
+    (place / "tidegate.toml").write_text(f'models = "{models}"\n{mix}')
     with start(place, "run") as running:
         found = running.document()
 
@@ -147,10 +156,25 @@ def test_a_service_of_several_types_is_served_and_billed_by_type(
         def types() -> list[tuple[str, str]]:
             return sorted((unit["pool"], unit["state"]) for unit in ask("/units")["units"])
 
-        until(lambda: types() == [("tiny-llama", "ready")] * 2, "the floor, of the first type")
-        assert len(complete(found["tier_url"])) == 6
-        until(lambda: list(ask("/ledger")["units"]) == ["tiny-llama"], "its type on the bill")
-        assert ask("/decisions")["decisions"][-1]["pools"] == {"tiny-llama": 2}
+        both = [("tiny-llama", "ready"), ("tiny-llama-wide", "ready")]
+        until(lambda: types() == both, "the floor, of each type what there is")
+        text = complete(found["tier_url"])
+        with ThreadPoolExecutor(8) as clients:
+            texts = list(clients.map(lambda _: complete(found["tier_url"]), range(24)))
+        assert texts == [text] * 24
+        assert ask("/decisions")["decisions"][-1]["pools"] == {
+            "tiny-llama": 1,
+            "tiny-llama-wide": 1,
+        }
+        until(
+            lambda: sorted(ask("/ledger")["units"]) == ["tiny-llama", "tiny-llama-wide"],
+            "each type on the bill",
+        )
+        with ThreadPoolExecutor(8) as clients:
+            coming = [clients.submit(complete, found["tier_url"]) for _ in range(8)]
+            assert {each.result() for each in coming} == {text}
+        running.send(signal.SIGTERM)
+        assert running.ended() == 0, running.said
     nothing_left(place)
 
 
