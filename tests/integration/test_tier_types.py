@@ -113,7 +113,7 @@ def test_drains_of_either_type_lose_nothing(
     tier: RunningTier, llama: BareLlama, client: httpx.Client
 ) -> None:
     both(tier, 2, 2)
-    asked = orders(40, 90)
+    asked = orders(40, 250)  # long enough to be under way when it is looked
     with ThreadPoolExecutor(40) as clients:
         coming = [clients.submit(ask, client, tier, *each) for each in asked]
         until(lambda: tier.actuator.stats()["in_flight"] > 8, "requests under way")
@@ -130,8 +130,8 @@ def test_a_lost_unit_of_one_type_is_made_up_for_by_the_other(
     tier: RunningTier, llama: BareLlama, client: httpx.Client
 ) -> None:
     both(tier)
-    asked = orders(12, 120)
-    with ThreadPoolExecutor(12) as clients:
+    asked = orders(40, 250)  # more than the wide unit takes alone
+    with ThreadPoolExecutor(40) as clients:
         coming = [clients.submit(ask, client, tier, *each) for each in asked]
         until(lambda: tier.live(SMALL)[0].in_flight > 0, "work on the small unit")
         os.kill(tier.pid_of(tier.live(SMALL)[0].unit_id), signal.SIGKILL)
