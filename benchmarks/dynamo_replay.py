@@ -1,6 +1,6 @@
 """Tidegate's plugin in Dynamo's own CPU replay against its planner at its best, on traces A, B and C.
 
-python -m benchmarks.dynamo_replay [--only A B] [--leads 60 180] [--policies d43 hybrid tidegate-0.975]
+python -m benchmarks.dynamo_replay [--only A B] [--leads 60 180] [--policies "d43 constant" tidegate-0.975] [--seeds 1 2]
 
 Installs the peer's environment (1.5 GB) where it is not there, and takes up to 4 GB of memory. Every run is kept as it
 comes (a line of JSON in the cache folder), so that a job can be cut and continued; `--again` repeats what was run. Prints the section of docs/benchmarks.md; the exit code says whether every bar was met.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def run(found: Case, trace: Path, startup_s: float, policy: str, server: Embedde
         "planner": PLANNER | PLANNERS[OURS if ours else policy],
     }
     if not ours:
-        return scored(found.name, startup_s, policy, unit.simulate(asked))
+        return scored(found.name, startup_s, policy, unit.simulate(asked), found.seed)
     fit, evidence, _, _ = measured_unit()
     slo = SloSettings(
         ttft_p99_s=unit.TTFT_S, tpot_p99_s=unit.TPOT_S, attainment=float(policy.removeprefix(OURS))
@@ -105,7 +106,7 @@ def run(found: Case, trace: Path, startup_s: float, policy: str, server: Embedde
     with tempfile.TemporaryDirectory() as home, database(server) as store:
         steering = Steering(found, terms, store, Path(home))
         done = unit.simulate(asked | {"ask_s": steering.ask_s}, steering.answer)
-    return scored(found.name, startup_s, policy, done)
+    return scored(found.name, startup_s, policy, done, found.seed)
 
 
 def results() -> list[Row]:
@@ -115,21 +116,23 @@ def results() -> list[Row]:
     return [Row(**json.loads(line)) for line in RESULTS.read_text().splitlines()]
 
 
-def play(names: list[str], leads: list[float], policies: list[str], again: bool) -> None:
+def play(
+    names: list[str], leads: list[float], policies: list[str], seeds: list[int], again: bool
+) -> None:
     """Run what is missing, one at a time, on one trace after the other."""
-    done = {(row.trace, row.startup_s, row.policy) for row in results()}
+    done = {(row.trace, row.seed, row.startup_s, row.policy) for row in results()}
     folder = Path(tempfile.mkdtemp(prefix="tidegate-dynamo-"))
     folder.chmod(0o755)
     with EmbeddedServer(folder / "home") as server:
-        for name in names:
+        for name, seed in product(names, seeds):
             wanted = [
                 (lead, policy)
                 for lead in LEADS_S[name] if not leads or lead in leads
-                for policy in policies if again or (name, lead, policy) not in done
+                for policy in policies if again or (name, seed, lead, policy) not in done
             ]  # fmt: skip
             if not wanted:
                 continue
-            found, trace = case(name), folder / f"{name}.jsonl"
+            found, trace = case(name, seed), folder / f"{name}.jsonl"
             arrival_s = found.arrivals_s()
             write(trace, arrival_s, *found.lengths(arrival_s.size))
             for lead, policy in wanted:
@@ -146,10 +149,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(NAMES))
     parser.add_argument("--leads", nargs="*", type=float, default=[])
     parser.add_argument("--policies", nargs="*", default=list(POLICIES))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     python_of("dynamo")
-    play(options.only, options.leads, options.policies, options.again)
+    play(options.only, options.leads, options.policies, options.seeds, options.again)
     print(section())
     return 0 if all(each.met for each in verdicts(results())) else 1
 

@@ -127,6 +127,30 @@ def test_the_cheapest_run_that_kept_the_attainment_counts() -> None:
     assert best.ours.gpu_hours == 91.0
 
 
+def test_repeats_on_other_seeds_are_judged_by_their_mean() -> None:
+    first = rows(93.0, 0.976)
+    other = [replace(row, seed=2, gpu_hours=row.gpu_hours - 4) for row in first]
+    [tuned] = [each for each in verdicts([*first, *other]) if each.attainment == 0.975]
+    assert (tuned.seeds, tuned.rival.gpu_hours) == (2, 98.0)
+    assert tuned.gpu_ratio == pytest.approx(91.0 / 98.0)
+    # an aim that was not played on every seed of the rival's says nothing
+    cheap = replace(first[0], policy="tidegate-0.97", gpu_hours=80.0)
+    [tuned] = [each for each in verdicts([*first, *other, cheap]) if each.attainment == 0.975]
+    assert tuned.ours is not None
+    assert tuned.ours.policy == "tidegate-0.975"
+    # nor does one that kept the SLO on one seed only
+    worse = [
+        replace(row, attainment=0.97) if row.policy == "tidegate-0.975" else row for row in other
+    ]
+    [tuned] = [each for each in verdicts([*first, *worse]) if each.attainment == 0.975]
+    assert (tuned.ours, tuned.met) == (None, False)
+    unit = (Fit(GenerativeProfile(0, 0, 0, 0), 0.03, 0.04), 0.99, [Steady(0.8, 0.997, 0.992)])
+    text = markdown([*first, *worse], {"A": 90.0}, unit)
+    assert (
+        "| A | 60 | 2 | 97.5 | d43 constant, 98.0 | - | never kept | - | - | **missed** |" in text
+    )
+
+
 def test_the_section_marks_what_is_missed() -> None:
     unit = (Fit(GenerativeProfile(0, 0, 0, 0), 0.03, 0.04), 0.99, [Steady(0.8, 0.997, 0.992)])
     text = markdown(rows(93.0, 0.976), {"A": 90.0}, unit)
