@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -23,7 +24,16 @@ import numpy as np
 
 from benchmarks import dynamo_unit as unit
 from benchmarks.cases import CACHE
-from benchmarks.dynamo_scores import HAND_TUNED, HYBRID, OURS, Row, markdown, scored, verdicts
+from benchmarks.dynamo_scores import (
+    CONSTANT,
+    HAND_TUNED,
+    HYBRID,
+    OURS,
+    Row,
+    markdown,
+    scored,
+    verdicts,
+)
 from benchmarks.dynamo_steering import MAX_UNITS, SERVICE, Steering, Terms, database
 from benchmarks.dynamo_traces import NAMES, STEP_S, Case, case, lengths, write
 from benchmarks.peers.servers import python_of
@@ -52,16 +62,30 @@ PLANNER = {
     # simulated time stands still while somebody thinks, however busy the machine is
     "scheduling": {"tick_max_duration_seconds": 3600.0},
 }  # fmt: skip
-PLANNERS = {
-    HAND_TUNED: {
-        "enable_throughput_scaling": True, "enable_load_scaling": False,
-        "load_predictor": "constant", "itl_ms": 43.0,
-    },
-    HYBRID: {
-        "enable_throughput_scaling": True, "enable_load_scaling": True, "load_predictor": "arima",
-    },
-    OURS: {"enable_throughput_scaling": True, "enable_load_scaling": False},
-}  # fmt: skip
+FORECASTS_ONLY = {"enable_throughput_scaling": True, "enable_load_scaling": False}
+KINDS: dict[str, dict[str, Any]] = {
+    CONSTANT: FORECASTS_ONLY | {"load_predictor": "constant"},
+    HYBRID: FORECASTS_ONLY | {"enable_load_scaling": True, "load_predictor": "arima"},
+}
+
+
+def planner(policy: str) -> dict[str, Any]:
+    """Configuration of the peer's planner under a policy: `d43 constant` is cut to 43 ms a token, `hybrid arima` is not.
+
+    Raises
+    ------
+    ValueError
+        For a policy that is none.
+    """
+    if policy.startswith(OURS):
+        return PLANNER | FORECASTS_ONLY
+    found = re.fullmatch(rf"(?:d(\d+(?:\.\d+)?) )?({'|'.join(KINDS)})", policy)
+    if found is None:
+        raise ValueError(
+            f"no policy {policy!r}: d43 constant, hybrid arima, d45 hybrid arima, {OURS}0.975"
+        )
+    cut = {} if found[1] is None else {"itl_ms": float(found[1])}
+    return PLANNER | KINDS[found[2]] | cut
 
 
 @cache
@@ -91,7 +115,7 @@ def run(found: Case, trace: Path, startup_s: float, policy: str, server: Embedde
         "trace": trace,
         "startup_s": startup_s,
         "workers": max(math.ceil(found.rate_rps[0] / UNIT_RPS), 1),
-        "planner": PLANNER | PLANNERS[OURS if ours else policy],
+        "planner": planner(policy),
     }
     if not ours:
         return scored(found.name, startup_s, policy, unit.simulate(asked), found.seed)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import dynamo_traces
-from benchmarks.dynamo_replay import PLANNER, PLANNERS
+from benchmarks.dynamo_replay import planner
 from benchmarks.dynamo_scores import OURS, scored
 from benchmarks.dynamo_steering import MAX_UNITS, Steering, Terms
 from benchmarks.dynamo_traces import Case, tide
@@ -118,7 +118,7 @@ def test_the_replay_asks_and_does_what_it_is_told(tmp_path: Path) -> None:
     done = simulate(
         {
             "trace": trace, "startup_s": STARTUP_S, "workers": 1, "ask_s": 60.0,
-            "planner": PLANNER | PLANNERS[OURS],
+            "planner": planner(f"{OURS}0.975"),
         },
         answer,
     )  # fmt: skip

@@ -108,6 +108,23 @@ def rows(ours_gpus: float, ours_kept: float, ours_actions: int = 9) -> list[Row]
     return [ours, tuned, hybrid, replace(hybrid, gpu_hours=105.0)]
 
 
+def test_a_rival_is_held_to_the_attainment_too() -> None:
+    first = rows(91.0, 0.976)
+    cuts = [
+        replace(first[1], policy="d44 constant", gpu_hours=96.0, attainment=0.9751),
+        replace(first[1], policy="d45 constant", gpu_hours=90.0, attainment=0.97),
+        replace(first[2], policy="d45 hybrid arima", gpu_hours=110.0, attainment=0.955, actions=60),
+    ]  # fmt: skip
+    tuned, hybrid = sorted(verdicts([*first, *cuts]), key=lambda each: -each.attainment)
+    assert tuned.rival.policy == "d44 constant"  # the cheapest that keeps it
+    assert tuned.gpu_ratio == pytest.approx(91.0 / 96.0)
+    assert hybrid.rival.policy == "d45 hybrid arima"  # the usual one keeps 94 %
+    assert hybrid.gpu_ratio == pytest.approx(91.0 / 110.0)
+    assert hybrid.actions_ratio == pytest.approx(9 / 60)
+    _, hybrid = sorted(verdicts(first), key=lambda each: -each.attainment)
+    assert hybrid.rival.attainment == 0.94  # none keeps it: the nearest
+
+
 def test_a_bar_is_met_at_its_attainment_only() -> None:
     tuned, hybrid = sorted(verdicts(rows(91.0, 0.976)), key=lambda each: -each.attainment)
     assert (tuned.met, hybrid.met) == (True, True)
