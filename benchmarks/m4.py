@@ -20,7 +20,7 @@ from forecaster.seasonal.scores import coverage, mase, smape
 HORIZON, SEASON, SLOT_S = 48, 24, 3600.0
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 PATH = TRACES / "rates" / "m4_hourly_train100.csv.gz"
-MODES = {"fast": ("pool",)}
+MODES = {"fast": ("pool",), "accurate": ("ensemble",)}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from forecaster.seasonal.correction import (
     SIGNALS,
     at_leads,
     fit_correction,
+    mature,
     origins_of,
     signals,
 )
@@ -182,7 +183,7 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
     verified_days = slots * verified.slot_s / DAY_S
     rows, spreads = [], []
     for row, lead in enumerate(leads):
-        origins = origins_of(slots, lead, slots_per_day(verified.slot_s))
+        origins = mature(verified, origins_of(slots, lead, slots_per_day(verified.slot_s)))
         centre = centre_z(verified, weights[row], origins, lead)
         error = verified.actual_z[origins + lead] - centre
         level = from_z(centre, np.array(1.0))
@@ -197,7 +198,7 @@ def calibrate(verified: Verified, corrected: bool = True) -> Calibration:
         sized = error / spread_at(spreads[-1], level)
         found = conformal_quantiles(sized, recent, overlap=overlap)
         if verified_days >= SURE_FROM_DAYS:
-            found = sure_median(found, max(slots / lead, 1.0))
+            found = sure_median(found, max(origins.size * stride / lead, 1.0))
         rows.append(found)
     return Calibration(
         verified.member.name,

@@ -33,6 +33,8 @@ LAST_MOST_S = 28_800.0
 ORIGINS_MOST = 2016
 """Origins that teach a lead: more of them only cost time."""
 ORIGINS_LEAST = 20
+MATURE_DAYS = 14
+"""Errors of the last two weeks count in any case."""
 _LEAST = 1e-4
 _PIVOTS, _TINY = 40, 1e-9
 
@@ -44,6 +46,18 @@ def origins_of(slots: int, lead: int, day: int) -> SlotArray:
         stride += 1
     last = slots - 1 - lead
     return np.arange(last % stride, last + 1, stride) if last >= 0 else np.empty(0, np.int64)
+
+
+def mature(verified: Verified, origins: SlotArray) -> SlotArray:
+    """Those origins whose errors say what the season that serves will miss.
+
+    A season that had seen less than half of what is known missed more than that: corrected by it, a forecast is
+    corrected too much. It is left out where two weeks are left without it.
+    """
+    slots = verified.actual.shape[0]
+    day = slots_per_day(verified.slot_s)
+    youngest = min((slots - verified.first) // 2, slots - MATURE_DAYS * day)
+    return np.asarray(origins[origins >= youngest])
 
 
 def signals(verified: Verified, origins: SlotArray, lead: int) -> tuple[FloatArray, FloatArray]:
@@ -63,7 +77,7 @@ def fit_correction(verified: Verified, leads: tuple[int, ...]) -> FloatArray:
     day = slots_per_day(verified.slot_s)
     weights = np.zeros((len(leads), SIGNALS, series))
     for row, lead in enumerate(leads):
-        origins = origins_of(slots, lead, day)
+        origins = mature(verified, origins_of(slots, lead, day))
         if origins.size < ORIGINS_LEAST:
             continue
         season, X = signals(verified, origins, lead)

@@ -5,4 +5,8 @@ NAIVE = ("naive-day", "naive-week")
 
 MEMBER_NAMES = (
     *NAIVE, "pool", "profile", "ridge", "holt-winters", "boosting", "prophet", "mstl", "structural",
+    "ensemble",
 )  # fmt: skip
+
+POOLS = ("pool", "ensemble")
+"""They weigh their seasons by recent errors themselves: what is chosen against them needs a margin."""

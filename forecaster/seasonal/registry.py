@@ -12,7 +12,7 @@ from forecaster.seasonal.holt_winters import HoltWinters
 from forecaster.seasonal.member import DAY_S, WEEK_S, Member
 from forecaster.seasonal.naive import SeasonalNaive
 from forecaster.seasonal.names import MEMBER_NAMES
-from forecaster.seasonal.pool import Pool
+from forecaster.seasonal.pool import Ensemble, Pool
 from forecaster.seasonal.profile import SlotProfile
 from forecaster.seasonal.prophet_member import ProphetMember
 from forecaster.seasonal.ridge import CalendarRidge
@@ -29,6 +29,7 @@ MEMBERS: Mapping[str, Callable[[], Member]] = MappingProxyType(
         "prophet": ProphetMember,
         "mstl": Mstl,
         "structural": Structural,
+        "ensemble": Ensemble,
     }
 )
 assert tuple(MEMBERS) == MEMBER_NAMES

@@ -14,7 +14,7 @@ from forecaster.seasonal.calibration import interpolate_levels
 from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z
 from forecaster.seasonal.correction import origins_of
 from forecaster.seasonal.member import slots_per_day
-from forecaster.seasonal.names import NAIVE
+from forecaster.seasonal.names import NAIVE, POOLS
 from forecaster.seasonal.scores import coverage, pinball, wape
 from forecaster.seasonal.softlog import from_z
 from forecaster.seasonal.spread import spread_at
@@ -28,7 +28,7 @@ SCORED_SHARE = 0.2
 POOL_MARGIN = 0.15
 """Who is to take the place of the pool must have this much less loss."""
 
-DRAW = 1.2
+DRAW = 1.3
 """Within this of seasonal naive is a draw on a fifth of the history: it goes to who goes on learning."""
 PLANNED, SHORT_PRICE = 0.99, 100.0
 """What a plan holds, and what a request beyond it costs in units of one that is held: the level is the
@@ -235,8 +235,8 @@ def _said(score: MemberScore, bar: MemberScore) -> str:
 
 
 def _loss(score: MemberScore) -> float:
-    """Cost of the plan; the pool's counts as it is, that of others with a margin."""
-    loss = score.cost * (1.0 if score.member == "pool" else 1.0 + POOL_MARGIN)
+    """Cost of the plan; a pool's counts as it is, that of others with a margin."""
+    loss = score.cost * (1.0 if score.member in POOLS else 1.0 + POOL_MARGIN)
     return loss if np.isfinite(loss) else float("inf")
 
 

@@ -57,7 +57,7 @@ def test_the_verdict_says_how_close_it_was() -> None:
 
 def test_naive_gives_way_to_who_comes_closer_than_a_draw() -> None:
     scores = {
-        each.member: each for each in (score("naive-day", 2.0, 0.1), score("ridge", 2.0, 0.115))
+        each.member: each for each in (score("naive-day", 2.0, 0.1), score("ridge", 2.0, 0.125))
     }
     assert _pick(scores, None).champion == "ridge"
     assert _pick(scores, Incumbent("naive-day")).champion == "naive-day"

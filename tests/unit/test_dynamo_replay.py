@@ -116,8 +116,10 @@ def test_a_rival_is_held_to_the_attainment_too() -> None:
         replace(first[2], policy="d45 hybrid arima", gpu_hours=110.0, attainment=0.955, actions=60),
     ]  # fmt: skip
     tuned, hybrid = sorted(verdicts([*first, *cuts]), key=lambda each: -each.attainment)
-    assert tuned.rival.policy == "d44 constant"  # the cheapest that keeps it
-    assert tuned.gpu_ratio == pytest.approx(91.0 / 96.0)
+    assert tuned.rival.policy == "d43 constant"  # the one that the bar names
+    assert tuned.gpu_ratio == pytest.approx(0.91)
+    assert tuned.matched.policy == "d44 constant"  # the cheapest that keeps it
+    assert tuned.matched_ratio == pytest.approx(91.0 / 96.0)
     assert hybrid.rival.policy == "d45 hybrid arima"  # the usual one keeps 94 %
     assert hybrid.gpu_ratio == pytest.approx(91.0 / 110.0)
     assert hybrid.actions_ratio == pytest.approx(9 / 60)
@@ -164,7 +166,8 @@ def test_repeats_on_other_seeds_are_judged_by_their_mean() -> None:
     unit = (Fit(GenerativeProfile(0, 0, 0, 0), 0.03, 0.04), 0.99, [Steady(0.8, 0.997, 0.992)])
     text = markdown([*first, *worse], {"A": 90.0}, unit)
     assert (
-        "| A | 60 | 2 | 97.5 | d43 constant, 98.0 | - | never kept | - | - | **missed** |" in text
+        "| A | 60 | 2 | 97.5 | d43 constant, 98.0 | - | never kept | - | - | **missed** | - |"
+        in text
     )
 
 

@@ -14,7 +14,7 @@ from forecaster.seasonal.bank import residual_bank
 from forecaster.seasonal.calendar import Calendar
 from forecaster.seasonal.calibration import LEVELS, conformal_quantiles
 from forecaster.seasonal.champion import Calibrated, Calibration, calibrate, centre_z, sure_median
-from forecaster.seasonal.correction import fit_correction, non_negative
+from forecaster.seasonal.correction import MATURE_DAYS, fit_correction, mature, non_negative
 from forecaster.seasonal.events import learn_lifts
 from forecaster.seasonal.live import LiveForecaster
 from forecaster.seasonal.naive import SeasonalNaive
@@ -268,8 +268,8 @@ def test_batched_non_negative_least_squares_agrees_with_scipy() -> None:
         np.testing.assert_allclose(found[n], nnls(A[n], y[n])[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("member", ["mstl", "structural"])
-def test_decompositions_are_for_coarse_slots_and_say_so(member: str) -> None:
+@pytest.mark.parametrize("member", ["mstl", "structural", "ensemble"])
+def test_what_is_for_coarse_slots_says_so(member: str) -> None:
     calendar = Calendar(START_S, 300.0, CalendarSpec())
     with pytest.raises(SettingError, match=r"not meant for slots of 300 s.*retrain\.slot_s"):
         train_together(np.ones((4 * 288, 1)), calendar, (member,))
@@ -281,3 +281,17 @@ def test_a_median_is_moved_by_what_chance_does_not_explain() -> None:
     known = bias[LEVELS.index(0.5), 0]
     assert few == 0.0
     assert 0.9 * known < many < known
+
+
+def test_a_season_that_had_seen_little_does_not_teach_the_correction() -> None:
+    day, first = 288, 576
+    slots = 30 * day
+    found = verified(np.zeros(slots), np.zeros(slots))
+    origins = np.arange(0, slots - 1, 7)
+    kept = mature(found, origins)
+    assert kept.min() == pytest.approx((slots - first) / 2, abs=7)  # half of 32 days had been seen
+    assert kept.max() == origins.max()
+    short = verified(np.zeros(16 * day), np.zeros(16 * day))
+    assert mature(short, np.arange(16 * day)).min() == (16 - MATURE_DAYS) * day
+    brief = verified(np.zeros(10 * day), np.zeros(10 * day))
+    assert mature(brief, np.arange(10 * day)).size == 10 * day  # nothing to spare
