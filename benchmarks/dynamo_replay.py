@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -30,6 +29,7 @@ from benchmarks.dynamo_scores import (
     HYBRID,
     OURS,
     Row,
+    kind_and_cut,
     markdown,
     scored,
     verdicts,
@@ -70,22 +70,11 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def planner(policy: str) -> dict[str, Any]:
-    """Configuration of the peer's planner under a policy: `d43 constant` is cut to 43 ms a token, `hybrid arima` is not.
-
-    Raises
-    ------
-    ValueError
-        For a policy that is none.
-    """
+    """Configuration of the peer's planner under a policy, see `kind_and_cut`; ours leaves the forecast to the plugin."""
     if policy.startswith(OURS):
         return PLANNER | FORECASTS_ONLY
-    found = re.fullmatch(rf"(?:d(\d+(?:\.\d+)?) )?({'|'.join(KINDS)})", policy)
-    if found is None:
-        raise ValueError(
-            f"no policy {policy!r}: d43 constant, hybrid arima, d45 hybrid arima, {OURS}0.975"
-        )
-    cut = {} if found[1] is None else {"itl_ms": float(found[1])}
-    return PLANNER | KINDS[found[2]] | cut
+    kind, cut_ms = kind_and_cut(policy)
+    return PLANNER | KINDS[kind] | ({} if cut_ms is None else {"itl_ms": cut_ms})
 
 
 @cache
@@ -176,6 +165,11 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
+    try:
+        for policy in options.policies:
+            planner(policy)
+    except ValueError as error:
+        parser.error(str(error))
     python_of("dynamo")
     play(options.only, options.leads, options.policies, options.seeds, options.again)
     print(section())

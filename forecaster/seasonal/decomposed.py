@@ -14,19 +14,14 @@ import numpy as np
 
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import ModelError
-from forecaster.seasonal.member import Member, SlotArray, fill_season
-
-FINEST_SLOT_S = 1800.0
+from forecaster.seasonal.member import HALF_HOUR_S, Member, SlotArray, fill_season
 
 
 class _Alone(Member):
     """A member that learns one series after the other and continues each with a path."""
 
     refit_days = 7
-
-    def suits(self, slot_s: float) -> bool:
-        """Only for slots of half an hour or more."""
-        return slot_s >= FINEST_SLOT_S
+    finest_slot_s = HALF_HOUR_S
 
     def _learn(self) -> None:
         if 2 * self.slots_per_day >= self.Z.shape[0]:

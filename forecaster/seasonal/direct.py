@@ -11,11 +11,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal.member import Member, SlotArray, fill_season
+from forecaster.seasonal.member import HALF_HOUR_S, Member, SlotArray, fill_season
 
 WEEK_DAYS = 7
 AHEAD_DAYS = 2
-FINEST_SLOT_S = 1800.0
 
 
 class DirectMap(Member):
@@ -31,14 +30,11 @@ class DirectMap(Member):
 
     name = "direct"
     refit_days = 7
+    finest_slot_s = HALF_HOUR_S
 
     def __init__(self, common_penalty: float = 1e-3, penalty: float = 0.1) -> None:
         self.common_penalty = common_penalty
         self.penalty = penalty
-
-    def suits(self, slot_s: float) -> bool:
-        """Only for slots of half an hour or more."""
-        return slot_s >= FINEST_SLOT_S
 
     def _learn(self) -> None:
         day, series = self.slots_per_day, self.Z.shape[1]

@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from forecaster.domain.demand import FloatArray
-from forecaster.seasonal.member import DAY_S, Member, SlotArray, fill_season
+from forecaster.seasonal.member import DAY_S, HALF_HOUR_S, Member, SlotArray, fill_season
 from forecaster.seasonal.softlog import Z_MAX
 
-FINEST_SLOT_S = 1800.0
 LAGS_S = 3600.0 * np.array(
     [24, 25, 26, 27, 28, 30, 36, 47, 48, 49, 71, 72, 73, 96, 119, 120, 121, 144, 167, 168, 169, 191, 192]
 )  # fmt: skip
@@ -29,6 +28,8 @@ FAR = 8.0
 class LaggedTrees(Member):
     """Gradient boosting of the step from yesterday's slot, on values of a day to eight days before.
 
+    For slots of half an hour or more: finer ones were not tried.
+
     Parameters
     ----------
     trees, leaves : int
@@ -39,13 +40,10 @@ class LaggedTrees(Member):
 
     name = "lagged"
     refit_days = 7
+    finest_slot_s = HALF_HOUR_S
 
     def __init__(self, trees: int = 100, leaves: int = 8, rate: float = 0.08) -> None:
         self.trees, self.leaves, self.rate = trees, leaves, rate
-
-    def suits(self, slot_s: float) -> bool:
-        """Only for slots of half an hour or more: on finer grids a week is noise to a lag."""
-        return slot_s >= FINEST_SLOT_S
 
     def _learn(self) -> None:
         # heavy: imported when it is used

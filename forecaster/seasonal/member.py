@@ -18,6 +18,7 @@ from forecaster.seasonal.softlog import from_z, scale_of, to_z
 BoolArray = npt.NDArray[np.bool_]
 SlotArray = npt.NDArray[np.int64]
 DAY_S = 86_400
+HALF_HOUR_S = 1800.0
 WEEK_S = 7 * DAY_S
 
 
@@ -32,10 +33,12 @@ class Member(ABC):
     name: str
     refit_days: int = 1
     """Days between refits in a backtest: cheap members refit daily."""
+    finest_slot_s: float = 0.0
+    """The finest slots that it is meant for."""
 
     def suits(self, slot_s: float) -> bool:
         """Whether it is meant for slots of this length, seconds."""
-        return slot_s > 0
+        return slot_s >= self.finest_slot_s
 
     def fit(self, Y: FloatArray, calendar: CalendarFeatures, mask: BoolArray) -> Self:
         """Learn from ``Y[T, N]``; see `forecaster.domain.ports.Forecaster`.

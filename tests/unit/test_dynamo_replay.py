@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import dynamo_traces
+from benchmarks.dynamo_replay import planner
 from benchmarks.dynamo_scores import Row, markdown, scored, verdicts
 from benchmarks.dynamo_traces import STEP_S, case, tide, write
 from benchmarks.dynamo_unit import Fit, Steady
@@ -108,7 +109,7 @@ def rows(ours_gpus: float, ours_kept: float, ours_actions: int = 9) -> list[Row]
     return [ours, tuned, hybrid, replace(hybrid, gpu_hours=105.0)]
 
 
-def test_a_rival_is_held_to_the_attainment_too() -> None:
+def test_both_sides_are_matched_at_the_attainment() -> None:
     first = rows(91.0, 0.976)
     cuts = [
         replace(first[1], policy="d44 constant", gpu_hours=96.0, attainment=0.9751),
@@ -118,13 +119,17 @@ def test_a_rival_is_held_to_the_attainment_too() -> None:
     tuned, hybrid = sorted(verdicts([*first, *cuts]), key=lambda each: -each.attainment)
     assert tuned.rival.policy == "d43 constant"  # the one that the bar names
     assert tuned.gpu_ratio == pytest.approx(0.91)
+    assert tuned.matched is not None
     assert tuned.matched.policy == "d44 constant"  # the cheapest that keeps it
     assert tuned.matched_ratio == pytest.approx(91.0 / 96.0)
-    assert hybrid.rival.policy == "d45 hybrid arima"  # the usual one keeps 94 %
-    assert hybrid.gpu_ratio == pytest.approx(91.0 / 110.0)
-    assert hybrid.actions_ratio == pytest.approx(9 / 60)
+    assert hybrid.rival.attainment == 0.94  # as it is, though it did not keep it
+    assert hybrid.matched is not None
+    assert hybrid.matched.policy == "d45 hybrid arima"
+    assert hybrid.matched_ratio == pytest.approx(91.0 / 110.0)
     _, hybrid = sorted(verdicts(first), key=lambda each: -each.attainment)
-    assert hybrid.rival.attainment == 0.94  # none keeps it: the nearest
+    assert hybrid.matched is None
+    with pytest.raises(ValueError, match="no policy 'd43'"):
+        planner("d43")
 
 
 def test_a_bar_is_met_at_its_attainment_only() -> None:
