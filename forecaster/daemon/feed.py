@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from forecaster.config.settings import RetrainSettings
+from forecaster.daemon.hindsight import Closed
 from forecaster.demand import as_load, requests_of, work_by_hour
 from forecaster.domain.demand import DemandSeries, FloatArray, TokenMix
 from forecaster.domain.errors import DataError, ModelError
@@ -164,28 +166,38 @@ class DemandFeed:
         found = self._series(None, None, self.settings.slot_s)
         self._learn(last_days(found, 1.0))
 
-    def advance(self, until_s: float) -> None:
+    def advance(self, until_s: float) -> Closed:
         """Append the slots that closed up to `until_s`; a new champion is taken in first.
 
         What fills a silence of the last day later, as a log that is read on after an hour, is taken in, too.
+
+        Returns
+        -------
+        Closed
+            The slots that closed since the last call; none the first time.
         """
+        before_s = self.live.end_s if self.live else math.inf
         row = self.store.live_model(self.service.name)
         if self.live is None or row is None or row.model_id != self.model_id:
             self.reload(until_s)
+            assert self._history is not None
+            return since(self._history, before_s)
         live = self.live
-        assert live is not None
         until_s = until_s // live.slot_s * live.slot_s
-        if until_s > live.end_s:
-            series = self._recent(live, until_s)
-            load, _ = as_load(series, self.mean_work_s)
-            if filled(load, self._silent_s):
-                self.reload(until_s)
-                return
-            self._silent_s = silent_slots(load)
-            fresh = load.arrivals[round((live.end_s - load.start_s) / live.slot_s) :]
-            live.advance(fresh)
-            self.seen_rps = max(self.seen_rps, float(np.nanmax(fresh, initial=0.0)) / live.slot_s)
-            self._learn(series)
+        if until_s <= live.end_s:
+            return Closed(live.end_s, live.slot_s, np.zeros(0))
+        series = self._recent(live, until_s)
+        load, _ = as_load(series, self.mean_work_s)
+        closed = since(load, live.end_s)
+        if filled(load, self._silent_s):
+            self.reload(until_s)
+            return closed
+        self._silent_s = silent_slots(load)
+        live.advance(closed.load)
+        highest = float(np.nanmax(closed.load, initial=0.0))
+        self.seen_rps = max(self.seen_rps, highest / live.slot_s)
+        self._learn(series)
+        return closed
 
     def forecast(
         self,
@@ -288,6 +300,13 @@ def silent_slots(series: DemandSeries) -> FloatArray:
     return np.asarray(series.start_s + series.slot_s * np.flatnonzero(np.isnan(series.arrivals)))
 
 
+def since(series: DemandSeries, from_s: float) -> Closed:
+    """The slots of a series that begin at a moment or later."""
+    end_s = series.start_s + series.slot_s * series.arrivals.size
+    first = max(math.ceil((min(from_s, end_s) - series.start_s) / series.slot_s), 0)
+    return Closed(series.start_s + first * series.slot_s, series.slot_s, series.arrivals[first:])
+
+
 def filled(series: DemandSeries, silent_s: FloatArray) -> bool:
     """Whether requests came to be known in slots that were silent.
 
@@ -296,7 +315,7 @@ def filled(series: DemandSeries, silent_s: FloatArray) -> bool:
     >>> from forecaster.domain.demand import TokenMix
     >>> none = np.zeros(0)
     >>> def seen(*counts: float) -> DemandSeries:
-    ...     return DemandSeries("s", 0, 60, np.array(counts), none, none, TokenMix.of(1, 1), 1.0)
+    ...     return DemandSeries("s", 0.0, 60.0, np.array(counts), none, none, TokenMix.of(1, 1), 1.0)
     >>> silent_s = silent_slots(seen(5, np.nan, np.nan, 4))
     >>> silent_s.tolist(), filled(seen(5, np.nan, np.nan, 4), silent_s), filled(seen(5, 6, 3, 4), silent_s)
     ([60.0, 120.0], False, True)

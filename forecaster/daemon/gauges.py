@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forecaster.daemon.live import ErrorBudget
+from forecaster.daemon.error_budget import ErrorBudget
 from forecaster.daemon.pilot import Pilot
 from forecaster.daemon.service import Daemon
 from forecaster.domain.forecast import QuantileForecast
@@ -100,7 +100,7 @@ def kept(budget: ErrorBudget) -> tuple[float, float]:
     --------
     Half of what one in a hundred allows for was spent:
 
-    >>> from forecaster.daemon.live import Spent
+    >>> from forecaster.daemon.error_budget import Spent
     >>> from forecaster.domain.service import Slo
     >>> kept(ErrorBudget(Slo(ttft_p99_s=1.0, attainment=0.99), {0: Spent(5, 1000)}))
     (0.995, 0.5)
@@ -115,8 +115,7 @@ def kept(budget: ErrorBudget) -> tuple[float, float]:
 
 def _quantiles(forecast: QuantileForecast, at_s: float) -> list[tuple[float, float, float]]:
     """Level, rate and load of the slot of a moment."""
-    row = int((at_s - forecast.start_s) // forecast.slot_s)
-    row = min(max(row, 0), forecast.arrival_rate_rps.shape[0] - 1)
+    row = forecast.row_at(at_s)
     rates, loads = forecast.arrival_rate_rps[row], forecast.offered_load_erl[row]
     return [
         (each, float(np.interp(each, forecast.levels, rates)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -13,15 +13,11 @@ import numpy as np
 
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
-from forecaster.planning.budget import load_factor
 
 WINDOW = 5000
 """Requests over which percentiles are shown."""
 TOO_MANY = 429
 SERVER_ERROR = 500
-DAY_S = 86_400.0
-BUDGET_DAYS = 7
-"""Days over which the error budget is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,71 +48,6 @@ class Outcome(Enum):
     REFUSED = auto()
     NOT_OURS = auto()
     """A client's mistake, or one that left: says nothing of the service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """One day of the error budget.
-
-    Attributes
-    ----------
-    outside, requests : int
-        Requests outside the SLO, and all that count.
-    foreseen : float
-        Requests outside that were expected with the units that were ready.
-    """
-
-    outside: int = 0
-    requests: int = 0
-    foreseen: float = 0.0
-
-
-class ErrorBudget:
-    """Requests inside and outside the SLO by day: what was spent of the error budget.
-
-    Parameters
-    ----------
-    slo : Slo
-        Its attainment is the target.
-    days : mapping of int to Spent
-        What was kept so far, by day number.
-    """
-
-    def __init__(self, slo: Slo, days: Mapping[int, Spent] | None = None) -> None:
-        self.slo = slo
-        self.days = dict(days or {})
-
-    def add(
-        self, records: Sequence[RequestRecord], now_s: float, foreseen: float = 0.0
-    ) -> tuple[int, int]:
-        """Count records; return how many were outside, and all that count.
-
-        Parameters
-        ----------
-        foreseen : float
-            Requests outside that were expected meanwhile.
-        """
-        outside = total = 0
-        for record in records:
-            outcome = outcome_of(record, self.slo)
-            if outcome is not Outcome.NOT_OURS:
-                total += 1
-                outside += outcome is not Outcome.INSIDE
-        today = int(now_s // DAY_S)
-        before = self.days.get(today, Spent())
-        self.days[today] = Spent(
-            before.outside + outside, before.requests + total, before.foreseen + foreseen
-        )
-        self.days = {day: kept for day, kept in self.days.items() if day > today - BUDGET_DAYS}
-        return outside, total
-
-    def load_factor(self, day_requests: float) -> float:
-        """Times the forecast load that is planned for, see `planning.budget`."""
-        outside = sum(kept.outside for kept in self.days.values())
-        requests = sum(kept.requests for kept in self.days.values())
-        foreseen = sum(kept.foreseen for kept in self.days.values())
-        day = max(day_requests, requests / BUDGET_DAYS)
-        return load_factor(outside, requests, foreseen, 1.0 - self.slo.attainment, day)
 
 
 class LiveFigures:

@@ -175,7 +175,7 @@ class Pilot:
         self.planner.pin = self.store.pin(self.service.name)
         self.pinned_anew = self.returned = False
         fleet = self._observe()
-        self.planner.feed.advance(min(now_s, self.observed_s) - self.settle_s)
+        self.planner.advance(min(now_s, self.observed_s) - self.settle_s, now_s)
         made = self.planner.plan(now_s, fleet, nowcast_erl)
         return Draft(made, now_s, nowcast_erl)
 
@@ -242,6 +242,7 @@ class Pilot:
             log.warning("%s: hold: %s", self.service.name, error)
             return None
         now_s = self.clock.now_s()
+        self.planner.note(fleet, now_s)
         table = self.state.table
         policy = self.planner.policy(now_s, table.price_s if table else 0.0)
         if table is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from forecaster.capacity.belief import Belief
 from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Carrying, Tables, price_s
+from forecaster.daemon.error_budget import ErrorBudget
 from forecaster.daemon.feed import DAY_S, DemandFeed
-from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of
-from forecaster.daemon.live import ErrorBudget
+from forecaster.daemon.hindsight import NOTHING, Expected, Hindsight, reckoned
+from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of, spent_by_day
 from forecaster.daemon.present import PRESENT_STATES, in_place, paid_s
 from forecaster.daemon.trough import batch_work_s, on_the_clock
 from forecaster.daemon.watching import Arrivals, Evidence, Stretch
@@ -122,7 +123,8 @@ class Planner:
         self.denied: dict[Pool, float] = {}
         self.lag_s: float | None = None
         self._arrivals, self._evidence = Arrivals(), Evidence()
-        self._outlook: tuple[float, float, FloatArray] | None = None
+        self._hindsight = Hindsight(settings.planner.tick_s)
+        self._expected = NOTHING
         self._fed = False
         self._price: Price | None = None
         self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
@@ -130,15 +132,17 @@ class Planner:
 
     def learnt(self) -> dict[str, object]:
         """What a restart should not forget, nor who leads next."""
-        spent = {str(day): list(astuple(kept)) for day, kept in self.budget.days.items()}
         return {
-            "evidence": list(self.carrying.belief.evidence), "budget": spent,
+            "evidence": list(self.carrying.belief.evidence),
+            "budget": spent_by_day(self.budget.days),
+            "reckoned": spent_by_day(self.budget.reckoned),
             "asked": self.carrying.asked, "price": self._price and list(self._price),
         }  # fmt: skip
 
     def recall(self, learnt: Mapping[str, Any]) -> None:
         """Go on from what `learnt` returned, here or in another daemon."""
         self.budget.days = days_of(learnt.get("budget"))
+        self.budget.reckoned = days_of(learnt.get("reckoned"))
         belief = Belief(self.settings.planner.believed, evidence_of(learnt.get("evidence")))
         self.carrying.belief = belief
         self.carrying.go_on(learnt.get("asked"))
@@ -193,6 +197,20 @@ class Planner:
             ),
         )
 
+    def advance(self, until_s: float, now_s: float) -> None:
+        """Take in the demand up to `until_s`, and reckon what was outside where the tier tells of no request."""
+        closed, table = self.feed.advance(until_s), self.carrying.believed()
+        if table is not None and not self._fed:
+            per_s = self.feed.unit_work_s / self.carrying.work_s / closed.slot_s
+            spent = reckoned(table, closed, closed.load * per_s, self._hindsight)
+            self.budget.reckon(spent * self.service.log_sample, now_s)
+        self._hindsight.forget(closed.end_s)
+
+    def note(self, fleet: Fleet, now_s: float) -> None:
+        """Remember what is ready now, for when it is known what came."""
+        ready = self.whole(fleet, UnitState.READY)
+        self._hindsight.note(now_s, ready, self._expected.outside_rps(ready, now_s))
+
     def plan(
         self, now_s: float, fleet: Fleet | None = None, nowcast_erl: float | None = None
     ) -> Made:
@@ -219,7 +237,9 @@ class Planner:
             feed.reload(now_s)
         forecast = feed.forecast(WEEK_S, now_s, nowcast_erl=nowcast_erl)
         self.carrying.follow(feed.mix, feed.dispersion, forecast.seen_erl)
-        capacity = self.carrying.capacity(self._most_erl(forecast), self._least_units())
+        capacity = self.carrying.capacity(
+            float(forecast.offered_load_erl.max(initial=0.0)), self._least_units()
+        )
         if capacity is None:
             raise PendingError(
                 f"the sizing table of {self.service.name!r} is being built", "wait a few seconds"
@@ -231,7 +251,7 @@ class Planner:
         even, _ = expected_outside_rps(
             forecast.offered_load_erl[:soon] / capacity.work_s, forecast.levels, capacity.grid
         )
-        self._outlook = (forecast.start_s, forecast.slot_s, even)
+        self._expected = Expected(forecast.start_s, forecast.slot_s, even)
         if fleet is None:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
@@ -270,7 +290,8 @@ class Planner:
         ready = self.whole(fleet, UnitState.READY)
         batch_s = batch_work_s(records, self.unit.profile) * self.speed
         records = [each for each in records if not each.batch]
-        outside, counted = self.budget.add(records, now_s, self._foreseen(ready, now_s, seconds))
+        foreseen = self._expected.outside_rps(ready, now_s) * seconds * self.service.log_sample
+        outside, counted = self.budget.add(records, now_s, foreseen)
         in_flight = sum(unit.in_flight for unit in fleet.units) - fleet.batch_in_flight
         self._fed = self._fed or bool(records)
         arrivals = self._arrivals.add(seconds, len(records), in_flight)
@@ -284,8 +305,7 @@ class Planner:
         window_s, count = self._arrivals.seconds, self._arrivals.count
         if forecast is None or window_s < min(WINDOW_S, self.settings.planner.tick_s):
             return None
-        at = int((now_s - forecast.start_s) // forecast.slot_s)
-        high = forecast.at_level(HIGH_LEVEL)[min(max(at, 0), len(forecast.arrival_rate_rps) - 1)]
+        high = forecast.at_level(HIGH_LEVEL)[forecast.row_at(now_s)]
         sample = self.service.log_sample
         if not breached(count, window_s, float(high) * sample, self.feed.dispersion):
             return None
@@ -301,21 +321,10 @@ class Planner:
         ready = min(self.whole(fleet, UnitState.READY), curve.max_units)
         seconds = self._arrivals.seconds
         seen_erl = self._load_erl(self._arrivals.count, seconds) if seconds > 0 else 0.0
-        at = min(
-            max(int((now_s - forecast.start_s) // forecast.slot_s), 0),
-            len(forecast.arrival_rate_rps) - 1,
-        )
-        load_erl = max(float(forecast.load_at_level(BUSY_LEVEL)[at]), seen_erl)
+        busy_erl = float(forecast.load_at_level(BUSY_LEVEL)[forecast.row_at(now_s)])
+        load_erl = max(busy_erl, seen_erl)
         carried_erl = np.array([curve.capacity_rps(ready) * self.carrying.work_s])
         return float(spare_erl(carried_erl, np.array([load_erl]))[0])
-
-    def _foreseen(self, ready: int, now_s: float, seconds: float) -> float:
-        """Requests of the log that the plan in force expects outside with these units meanwhile."""
-        if self._outlook is None:
-            return 0.0
-        start_s, slot_s, outside_rps = self._outlook
-        row = outside_rps[min(max(int((now_s - start_s) // slot_s), 0), len(outside_rps) - 1)]
-        return float(row[min(ready, row.size - 1)]) * seconds * self.service.log_sample
 
     def _load_erl(self, arrivals: int, seconds: float) -> float:
         return arrivals / self.service.log_sample / seconds * self.feed.unit_work_s
@@ -332,9 +341,6 @@ class Planner:
     def whole(self, fleet: Fleet, *states: UnitState) -> int:
         """Units of the fleet that those in these states make up: half a pair serves nobody."""
         return self.carrying.split.whole(fleet.by_pool(*states))
-
-    def _most_erl(self, forecast: QuantileForecast) -> float:
-        return float(forecast.offered_load_erl.max(initial=0.0))
 
     def _silent_s(self) -> float:
         """A tier that reports every request is silent sooner than a log that is brought by hand.

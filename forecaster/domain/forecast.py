@@ -51,6 +51,11 @@ class QuantileForecast:
         """Offered load at `level`, float64[H], busy units."""
         return self._at(self.offered_load_erl, level)
 
+    def row_at(self, at_s: float) -> int:
+        """The slot of a moment, the nearest where it has none."""
+        row = int((at_s - self.start_s) // self.slot_s)
+        return min(max(row, 0), len(self.arrival_rate_rps) - 1)
+
     @property
     def seen_erl(self) -> tuple[float, ...]:
         """Loads that are to be carried, rising, each as likely: eleven quantiles over the slots."""

@@ -126,7 +126,7 @@ def chunks(names: Sequence[str]) -> list[list[str]]:
     Examples
     --------
     >>> chunks(["a", "b", "c"]), [len(each) for each in chunks([str(n) for n in range(1000)])][-2:]
-    XX
+    ([['a'], ['b'], ['c']], [62, 8])
     """
     size = min(max(len(names) // BATCHES_LEAST, 1), BATCH_MOST)
     return [list(names[at : at + size]) for at in range(0, len(names), size)]

@@ -207,9 +207,7 @@ class World:
         came = between(sample(), before, self.clock.now)
         ready = self.fleet().ready
         late = lateness(ready, came, seconds) if self.overload else 0.0
-        for record in records(came, late=late):
-            if not self.tier.unavailable:
-                self.tier.push_request(record)
+        self.tell(came, late, before)
         if self.clock.now - self.last_plan_s >= REPLAN_S:
             self.last_plan_s = self.clock.now - 1.0
             self.clock.now -= 1.0  # the two jobs never share a microsecond
@@ -217,6 +215,12 @@ class World:
             self.clock.now += 1.0
         self.daemon.tick()
         return self.fleet()
+
+    def tell(self, came: RequestBatch, late: float, since_s: float) -> None:
+        """What arrived since then becomes known: here the tier logs it."""
+        for record in records(came, late=late):
+            if not self.tier.unavailable:
+                self.tier.push_request(record)
 
     def steps(self, count: int) -> Iterator[Fleet]:
         for _ in range(count):

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from forecaster.config.settings import ApiSettings
+from forecaster.daemon.error_budget import ErrorBudget, Spent
 from forecaster.daemon.gauges import kept
-from forecaster.daemon.live import ErrorBudget, Spent
 from forecaster.domain.service import Slo
 from forecaster.store import EmbeddedServer
 from forecaster.wiring.running import serve_api

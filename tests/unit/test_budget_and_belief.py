@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forecaster.capacity.belief import FACTORS, Belief, learn
-from forecaster.daemon.live import BUDGET_DAYS, DAY_S, ErrorBudget
+from forecaster.daemon.error_budget import BUDGET_DAYS, DAY_S, ErrorBudget
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
