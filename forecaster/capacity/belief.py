@@ -72,8 +72,8 @@ def learn(
     curve: Curve,
     units: int,
     rate_rps: float,
-    requests: int,
-    outside: int,
+    requests: float,
+    outside: float,
     seconds: float,
 ) -> Belief:
     """The belief after a stretch of time.
@@ -86,7 +86,7 @@ def learn(
         Units that were ready.
     rate_rps : float
         Load that came, in the table's requests/s.
-    requests, outside : int
+    requests, outside : float
         Requests that were answered or refused, and how many of them outside the SLO.
     seconds : float
         Length of the stretch, clock seconds.

@@ -59,6 +59,11 @@ class MetricsSettings(Table):
     arrivals: str = Field("", description="PromQL instead of a preset: requests of the last $step")
     prompt_tokens: str = Field("", description="PromQL: their prompt tokens")
     output_tokens: str = Field("", description="PromQL: their output tokens")
+    outside: str = Field(
+        "",
+        description="PromQL: requests outside the SLO of the last $step;"
+        " empty: the preset's own latency histograms, where they tell every part of the SLO",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -66,11 +71,18 @@ class MetricsSettings(Table):
             raise ValueError("a preset or PromQL of your own, not both")
         if (self.prompt_tokens or self.output_tokens) and not self.arrivals:
             raise ValueError("tokens of requests want arrivals")
+        if self.outside and (self.source != "query" or not (self.preset or self.arrivals)):
+            raise ValueError("outside goes with a preset or arrivals, and can only be asked")
         if self.source == "push" and not self.preset:
             raise ValueError('source = "push" wants a preset: PromQL can only be asked')
         if self.source == "spans" and (self.preset or self.arrivals):
             raise ValueError('source = "spans" wants no preset and no PromQL: a span says it all')
         return self
+
+    @property
+    def reported(self) -> bool:
+        """Whether the model server is asked how many requests were outside the SLO."""
+        return self.source == "query" and bool(self.preset or self.outside)
 
     @property
     def asked_of(self) -> Literal["", "query", "push", "spans"]:

@@ -121,7 +121,7 @@ class Alarms:
             failing = failures.get(f"replan {name}", "")
             vitals = Vitals(
                 service=name,
-                minutes=self.windows[name].minutes(),
+                minutes=self._minutes(pilot, now_s),
                 allowed_share=1.0 - pilot.service.slo.attainment,
                 denied_ago_s=now_s - planner.denied_s,
                 data_age_s=now_s - table.data_until_s if table else math.nan,
@@ -132,6 +132,16 @@ class Alarms:
             )
             found += symptoms(vitals, now_s)
         return found
+
+    def _minutes(self, pilot: Pilot, now_s: float) -> list[Minute]:
+        """Requests of the last hours: as our tier logged them, or as the model server reports."""
+        name = pilot.service.name
+        seen = self.windows[name].minutes()
+        if seen or not pilot.service.reported:
+            return seen
+        said = self.store.meters.reported(name, now_s - SLOW_WINDOWS_S[0], now_s)
+        rows = zip(said.start_s.tolist(), said.requests, said.outside, strict=True)
+        return [Minute(float(at), round(n), round(outside)) for at, n, outside in rows]
 
     def _closed(self, pilot: Pilot, now_s: float) -> list[str]:
         """Gates of a service that are closed."""

@@ -14,6 +14,7 @@ from forecaster.daemon.pilot import Pilot
 from forecaster.domain.books import BOOK_S, BookEntry
 from forecaster.domain.money import Tariff
 from forecaster.domain.profile import UnitType
+from forecaster.domain.reported import Reported
 from forecaster.domain.service import Service, Slo
 from forecaster.store import Store
 from forecaster.store.rows import Served
@@ -115,7 +116,10 @@ class Bookkeeper:
             )  # fmt: skip
             found = self.rivals(asked)
         served = self.store.served(pilot.service.name, begin_s, end_s)
-        return counted(found, served, pilot.service.slo)
+        found = counted(found, served, pilot.service.slo)
+        if not pilot.service.reported or served.status.size:
+            return found
+        return told(found, self.store.meters.reported(pilot.service.name, begin_s, end_s))
 
 
 def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[BookEntry]:
@@ -135,6 +139,15 @@ def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[Book
         replace(entry, requests=requests, outside=outside, refused=refused)
         for entry, (requests, outside, refused) in zip(entries, counts.tolist(), strict=True)
     ]
+
+
+def told(entries: Sequence[BookEntry], reported: Reported) -> list[BookEntry]:
+    """The entries with what a model server says of its own answers."""
+    found = []
+    for entry in entries:
+        requests, outside = reported.between(entry.start_s, entry.start_s + BOOK_S)
+        found.append(replace(entry, requests=round(requests), outside=round(outside)))
+    return found
 
 
 def tariff_of(pilot: Pilot, now_s: float, unit: UnitType | None = None) -> Tariff:

@@ -164,7 +164,7 @@ class Carrying:
         return f"{astuple(asked.mix)} {asked.dispersion:g} {factor:g} {units}"
 
     def learn(
-        self, units: int, load_erl: float, requests: int, outside: int, seconds: float
+        self, units: int, load_erl: float, requests: float, outside: float, seconds: float
     ) -> None:
         """Hold the table to a stretch of time in which `units` were ready."""
         if self.table is not None:

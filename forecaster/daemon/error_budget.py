@@ -84,6 +84,10 @@ class ErrorBudget:
         _count(self.days, Spent(outside, total, foreseen), now_s)
         return outside, total
 
+    def measure(self, spent: Spent, now_s: float) -> None:
+        """Count requests whose times somebody else measured."""
+        _count(self.days, spent, now_s)
+
     def reckon(self, spent: Spent, now_s: float) -> None:
         """Count requests whose times nobody measured."""
         _count(self.reckoned, spent, now_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 
 from forecaster.daemon.error_budget import Spent
 from forecaster.domain.demand import FloatArray, IntArray
+from forecaster.domain.reported import Reported
 
 MOST = 512
 """Pieces that are remembered while no slot closes, as while the database is away."""
@@ -155,26 +157,72 @@ class Hindsight:
             self._pieces.popleft()
 
 
-def reckoned(curve: Curve, closed: Closed, rate_rps: FloatArray, hindsight: Hindsight) -> Spent:
-    """What a sizing table says of the requests of slots with the units that were ready in them.
+MIXED = -1
+"""Other fleets in one slot: what they carried cannot be told apart."""
 
-    Slots of which nothing is known, and those that were not seen from end to end, are left out.
+
+class Slot(NamedTuple):
+    """A slot that closed.
+
+    Attributes
+    ----------
+    seconds : float
+        Its length.
+    load : float
+        Requests of mean size that arrived.
+    pieces : tuple of Piece
+        What was ready; empty where that was not seen from end to end.
+    counted, outside : float
+        Requests that ended, and those of them outside the SLO, as the model server says; 0 where it says nothing.
+    """
+
+    seconds: float
+    load: float
+    pieces: tuple[Piece, ...]
+    counted: float
+    outside: float
+
+    @property
+    def ready(self) -> int:
+        """Units that were ready all the time, or `MIXED`."""
+        fleets = {each.ready for each in self.pieces}
+        return fleets.pop() if len(fleets) == 1 else MIXED
+
+    @property
+    def foreseen(self) -> float:
+        """Requests that the plan of then expected outside."""
+        return sum(each.seconds * each.foreseen_rps for each in self.pieces)
+
+    @property
+    def spent(self) -> Spent:
+        """What was measured; where nobody knows what was ready, as much was foreseen as came."""
+        foreseen = self.foreseen if self.pieces else self.outside
+        return Spent(self.outside, self.counted, foreseen)
+
+
+def seen_again(closed: Closed, hindsight: Hindsight, said: Reported) -> Iterator[Slot]:
+    """Slots that closed, with all that is known of them; those of which too little is known are left out."""
+    for i in np.flatnonzero(np.isfinite(closed.load)).tolist():
+        start_s = closed.start_s + i * closed.slot_s
+        end_s = start_s + closed.slot_s
+        found = Slot(
+            closed.slot_s, float(closed.load[i]), hindsight.during(start_s, end_s),
+            *said.between(start_s, end_s),
+        )  # fmt: skip
+        if found.pieces or found.counted:
+            yield found
+
+
+def reckoned(curve: Curve, slot: Slot, rate_rps: float) -> Spent:
+    """What a sizing table says of the requests of a slot with the units that were ready in it.
 
     Parameters
     ----------
     curve : Curve
         The sizing table, as it is believed.
-    rate_rps : float64[n]
-        Load of the slots, in the table's requests/s.
+    rate_rps : float
+        Load of the slot, in the table's requests/s.
     """
-    found = Spent()
-    for i in np.flatnonzero(np.isfinite(closed.load)).tolist():
-        start_s, requests = closed.start_s + i * closed.slot_s, float(closed.load[i])
-        pieces = hindsight.during(start_s, start_s + closed.slot_s)
-        if not pieces:
-            continue
-        shares = curve.violation_share(np.array([each.ready for each in pieces]), rate_rps[i])
-        weights = np.array([each.seconds for each in pieces]) / closed.slot_s
-        foreseen = sum(each.seconds * each.foreseen_rps for each in pieces)
-        found += Spent(requests * float(weights @ shares), requests, foreseen)
-    return found
+    shares = curve.violation_share(np.array([each.ready for each in slot.pieces]), rate_rps)
+    weights = np.array([each.seconds for each in slot.pieces]) / slot.seconds
+    return Spent(slot.load * float(weights @ shares), slot.load, slot.foreseen)

@@ -230,8 +230,8 @@ class Pilot:
         now_s = self.clock.now_s()
         seconds = 0.0 if self.watched_s is None else self.observed_s - self.watched_s
         self.watched_s = self.observed_s
-        self.planner.watch(own, fleet, now_s, seconds)
-        return self.planner.breach_erl(self.state.forecast, now_s)
+        self.planner.witness.watch(own, fleet, now_s, seconds)
+        return self.planner.witness.breach_erl(self.state.forecast, now_s)
 
     def tick(self) -> Decision | None:
         """Decide once, write the decision down, then act; holds when it cannot decide."""
@@ -242,7 +242,7 @@ class Pilot:
             log.warning("%s: hold: %s", self.service.name, error)
             return None
         now_s = self.clock.now_s()
-        self.planner.note(fleet, now_s)
+        self.planner.witness.note(fleet, now_s)
         table = self.state.table
         policy = self.planner.policy(now_s, table.price_s if table else 0.0)
         if table is None:
@@ -284,7 +284,7 @@ class Pilot:
         forecast, now_s = self.state.forecast, self.clock.now_s()
         let_in(
             self.actuator, self.state.fleet,
-            lambda fleet: self.planner.spare_erl(fleet, forecast, now_s),
+            lambda fleet: self.planner.witness.spare_erl(fleet, forecast, now_s),
         )  # fmt: skip
 
     def hear_pin(self, said: str) -> None:

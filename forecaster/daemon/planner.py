@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from forecaster.config.settings import Settings
 from forecaster.daemon.carrying import Carrying, Tables, price_s
 from forecaster.daemon.error_budget import ErrorBudget
 from forecaster.daemon.feed import DAY_S, DemandFeed
-from forecaster.daemon.hindsight import NOTHING, Expected, Hindsight, reckoned
+from forecaster.daemon.hindsight import Expected
 from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of, spent_by_day
 from forecaster.daemon.present import PRESENT_STATES, in_place, paid_s
-from forecaster.daemon.trough import batch_work_s, on_the_clock
-from forecaster.daemon.watching import Arrivals, Evidence, Stretch
+from forecaster.daemon.trough import on_the_clock
+from forecaster.daemon.witness import Witness
 from forecaster.domain.demand import FloatArray
 from forecaster.domain.errors import PendingError
 from forecaster.domain.forecast import QuantileForecast
@@ -27,14 +28,11 @@ from forecaster.domain.plan import TideTable
 from forecaster.domain.pools import ONE_POOL, Pool
 from forecaster.domain.profile import UnitType
 from forecaster.domain.service import Limits, Pin, Service
-from forecaster.domain.units import Fleet, RequestRecord
-from forecaster.planning.deferred import spare_erl
-from forecaster.planning.guard import WINDOW_S, breached
+from forecaster.domain.units import Fleet
 from forecaster.planning.leads import lead_p90_s
 from forecaster.planning.policy import Policy
 from forecaster.planning.risk import expected_outside_rps
 from forecaster.planning.tide import (
-    BUSY_LEVEL,
     Capacity,
     Outlook,
     Present,
@@ -44,8 +42,6 @@ from forecaster.planning.tide import (
 )
 from forecaster.store import Store
 
-HIGH_LEVEL = 0.99
-"""Quantile of the load that the guard holds arrivals against."""
 WEEK_S = 7 * DAY_S
 SOON_S = 2 * 3600.0
 """For how long a plan that cannot be made anew says what is expected outside."""
@@ -114,18 +110,17 @@ class Planner:
         self.service, self.unit, self.settings = service, unit, settings
         self.speed, self.settle_s = speed, settle_s
         self.feed = DemandFeed(service, unit.profile, settings.retrain, store)
-        self.budget = ErrorBudget(service.slo)
         self.carrying = Carrying(service, unit, tables, Belief(settings.planner.believed))
+        self.witness = Witness(
+            service, self.carrying, self.feed, tick_s=settings.planner.tick_s, speed=speed,
+            reported=partial(store.meters.reported, service.name),
+        )  # fmt: skip
         self.leads: list[float] = []
         self.drains: list[float] = []
         self.pin: Pin | None = None
         self.denied_s = -np.inf
         self.denied: dict[Pool, float] = {}
         self.lag_s: float | None = None
-        self._arrivals, self._evidence = Arrivals(), Evidence()
-        self._hindsight = Hindsight(settings.planner.tick_s)
-        self._expected = NOTHING
-        self._fed = False
         self._price: Price | None = None
         self._rehearsal: tuple[tuple[int, float], tuple[FloatArray, FloatArray]] | None = None
         self.recall(learnt or {})
@@ -147,7 +142,7 @@ class Planner:
         self.carrying.belief = belief
         self.carrying.go_on(learnt.get("asked"))
         self._price = price_of(learnt.get("price"))
-        self._arrivals, self._evidence = Arrivals(), Evidence()
+        self.witness.begin_again()
 
     def lead_s(self) -> float:
         """From an order to an answering unit, the measured p90, clock seconds."""
@@ -165,6 +160,11 @@ class Planner:
             self.denied_s = now_s
         if self.unit.mixed is not None:
             self.denied |= dict.fromkeys(pools, now_s)
+
+    @property
+    def budget(self) -> ErrorBudget:
+        """What is left of the error budget."""
+        return self.witness.budget
 
     def _limits(self) -> Limits:
         """Those of the service, inside what its units are counted from and to."""
@@ -198,18 +198,8 @@ class Planner:
         )
 
     def advance(self, until_s: float, now_s: float) -> None:
-        """Take in the demand up to `until_s`, and reckon what was outside where the tier tells of no request."""
-        closed, table = self.feed.advance(until_s), self.carrying.believed()
-        if table is not None and not self._fed:
-            per_s = self.feed.unit_work_s / self.carrying.work_s / closed.slot_s
-            spent = reckoned(table, closed, closed.load * per_s, self._hindsight)
-            self.budget.reckon(spent * self.service.log_sample, now_s)
-        self._hindsight.forget(closed.end_s)
-
-    def note(self, fleet: Fleet, now_s: float) -> None:
-        """Remember what is ready now, for when it is known what came."""
-        ready = self.whole(fleet, UnitState.READY)
-        self._hindsight.note(now_s, ready, self._expected.outside_rps(ready, now_s))
+        """Take in the demand up to `until_s`, and what it says of the units that were ready."""
+        self.witness.look_back(self.feed.advance(until_s), now_s)
 
     def plan(
         self, now_s: float, fleet: Fleet | None = None, nowcast_erl: float | None = None
@@ -251,7 +241,7 @@ class Planner:
         even, _ = expected_outside_rps(
             forecast.offered_load_erl[:soon] / capacity.work_s, forecast.levels, capacity.grid
         )
-        self._expected = Expected(forecast.start_s, forecast.slot_s, even)
+        self.witness.expected = Expected(forecast.start_s, forecast.slot_s, even)
         if fleet is None:
             present = in_place(tide_table(forecast, capacity, policy, Present(0)))
         else:
@@ -275,60 +265,6 @@ class Planner:
             self._price = (key, price)
         return self._price[1]
 
-    def watch(
-        self, records: Sequence[RequestRecord], fleet: Fleet, now_s: float, seconds: float
-    ) -> None:
-        """Learn from the requests of one tick: budget, belief, arrivals.
-
-        Parameters
-        ----------
-        records : sequence of RequestRecord
-            Requests of this service that ended in the tick.
-        seconds : float
-            Since the last tick.
-        """
-        ready = self.whole(fleet, UnitState.READY)
-        batch_s = batch_work_s(records, self.unit.profile) * self.speed
-        records = [each for each in records if not each.batch]
-        foreseen = self._expected.outside_rps(ready, now_s) * seconds * self.service.log_sample
-        outside, counted = self.budget.add(records, now_s, foreseen)
-        in_flight = sum(unit.in_flight for unit in fleet.units) - fleet.batch_in_flight
-        self._fed = self._fed or bool(records)
-        arrivals = self._arrivals.add(seconds, len(records), in_flight)
-        seen = self._evidence.add(Stretch(ready, seconds, arrivals, outside, counted, batch_s))
-        if seen is not None:
-            load_erl = self._load_erl(seen.arrivals, seen.seconds) + seen.batch_s / seen.seconds
-            self.carrying.learn(ready, load_erl, seen.counted, seen.outside, seen.seconds)
-
-    def breach_erl(self, forecast: QuantileForecast | None, now_s: float) -> float | None:
-        """Load of the last minute where the band does not allow for it, erlangs; else None."""
-        window_s, count = self._arrivals.seconds, self._arrivals.count
-        if forecast is None or window_s < min(WINDOW_S, self.settings.planner.tick_s):
-            return None
-        high = forecast.at_level(HIGH_LEVEL)[forecast.row_at(now_s)]
-        sample = self.service.log_sample
-        if not breached(count, window_s, float(high) * sample, self.feed.dispersion):
-            return None
-        return self._load_erl(count, window_s)
-
-    def spare_erl(
-        self, fleet: Fleet, forecast: QuantileForecast | None, now_s: float
-    ) -> float | None:
-        """Busy units' worth of batch work that fits now beside what is forecast and what came; None: unknown."""
-        curve = self.carrying.believed()
-        if forecast is None or curve is None:
-            return None
-        ready = min(self.whole(fleet, UnitState.READY), curve.max_units)
-        seconds = self._arrivals.seconds
-        seen_erl = self._load_erl(self._arrivals.count, seconds) if seconds > 0 else 0.0
-        busy_erl = float(forecast.load_at_level(BUSY_LEVEL)[forecast.row_at(now_s)])
-        load_erl = max(busy_erl, seen_erl)
-        carried_erl = np.array([curve.capacity_rps(ready) * self.carrying.work_s])
-        return float(spare_erl(carried_erl, np.array([load_erl]))[0])
-
-    def _load_erl(self, arrivals: int, seconds: float) -> float:
-        return arrivals / self.service.log_sample / seconds * self.feed.unit_work_s
-
     def _rehearsed(self) -> tuple[FloatArray, FloatArray]:
         """Verified forecasts of the days before at today's lead; made again with each champion."""
         slot_s = self.feed.row.slot_s if self.feed.row else DAY_S
@@ -347,7 +283,7 @@ class Planner:
 
         After a return it is behind until it is no older than it was before.
         """
-        stale_s, lag_s = self.settings.planner.stale_s, 0.0 if self._fed else self.lag_s
+        stale_s, lag_s = self.settings.planner.stale_s, 0.0 if self.witness.fed else self.lag_s
         if lag_s is None or self.feed.row is None:
             return stale_s
         return min(stale_s, self.settle_s + 2 * self.feed.row.slot_s + lag_s)

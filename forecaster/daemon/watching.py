@@ -49,9 +49,9 @@ class Stretch:
 
     ready: int
     seconds: float = 0.0
-    arrivals: int = 0
-    outside: int = 0
-    counted: int = 0
+    arrivals: float = 0
+    outside: float = 0
+    counted: float = 0
     batch_s: float = 0.0
 
 

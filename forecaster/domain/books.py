@@ -45,7 +45,8 @@ class BookEntry:
     start_s : float
         A multiple of `BOOK_S`, epoch seconds.
     requests, outside, refused : int
-        Requests that our tier answered or refused, those outside the SLO (refused ones are), those refused.
+        Requests that our tier answered or refused, or that a model server reports; those outside the SLO (refused
+        ones are), those refused.
     arrivals : float
         Demand: what the policies were judged on, requests.
     held : mapping of str to Held

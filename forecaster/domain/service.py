@@ -172,6 +172,8 @@ class Service:
         Name of the GPU quota that it shares with others; empty: it has no need to share.
     priority : int
         Who is served first where the quota is short; larger goes first.
+    reported : bool
+        The model server itself is asked how many requests were outside the SLO.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Service:
     day_shape: tuple[float, ...] = ()
     quota: str = ""
     priority: int = 0
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -63,6 +63,9 @@ class Preset:
         Their lengths; None where it does not say.
     label : str
         Names the model.
+    times : mapping of str to str
+        Histograms of ``ttft``, ``tpot`` and ``latency``, seconds, one observation a request. Those that
+        observe every token or count the prompt as a token are not among them: they say something else.
     """
 
     requests: tuple[str, ...]
@@ -70,9 +73,10 @@ class Preset:
     prompt: Tokens | None = None
     output: Tokens | None = None
     label: str = ""
+    times: Mapping[str, str] = field(default_factory=dict)
 
 
-def _gen_ai(requests: str) -> Preset:
+def _gen_ai(requests: str, times: Mapping[str, str]) -> Preset:
     """Names of OpenTelemetry's conventions for generative AI, as Prometheus writes them."""
     usage = "gen_ai_client_token_usage"
     return Preset(
@@ -81,6 +85,7 @@ def _gen_ai(requests: str) -> Preset:
         Tokens(usage, 'gen_ai_token_type="input"'),
         Tokens(usage, 'gen_ai_token_type="output"'),
         "gen_ai_request_model",
+        times,
     )
 
 
@@ -92,21 +97,41 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Tokens("vllm:request_prompt_tokens"),
             Tokens("vllm:request_generation_tokens"),
             "model_name",
+            {
+                "ttft": "vllm:time_to_first_token_seconds",
+                "tpot": "vllm:request_time_per_output_token_seconds",
+                "latency": "vllm:e2e_request_latency_seconds",
+            },
         ),
         "tgi": Preset(
             ("tgi_request_count",),
             (),
             Tokens("tgi_request_input_length"),
             Tokens("tgi_request_generated_tokens"),
+            times={"latency": "tgi_request_duration"},
         ),
         "triton": Preset(
             ("nv_inference_request_success", "nv_inference_request_failure"),
             ("nv_inference_pending_request_count",),
             label="model",
         ),
-        "kserve": Preset(("request_predict_seconds_count",), label="model_name"),
-        "gen_ai": _gen_ai("gen_ai_server_request_duration_seconds_count"),
-        "gen_ai_client": _gen_ai("gen_ai_client_operation_duration_seconds_count"),
+        "kserve": Preset(
+            ("request_predict_seconds_count",),
+            label="model_name",
+            times={"latency": "request_predict_seconds"},
+        ),
+        "gen_ai": _gen_ai(
+            "gen_ai_server_request_duration_seconds_count",
+            {
+                "ttft": "gen_ai_server_time_to_first_token_seconds",
+                "tpot": "gen_ai_server_time_per_output_token_seconds",
+                "latency": "gen_ai_server_request_duration_seconds",
+            },
+        ),
+        "gen_ai_client": _gen_ai(
+            "gen_ai_client_operation_duration_seconds_count",
+            {"latency": "gen_ai_client_operation_duration_seconds"},
+        ),
     }
 )
 
@@ -128,12 +153,9 @@ class Counters:
         """Totals of the steps that start in ``[from_s, to_s)``."""
 
         def grew(*queries: str) -> FloatArray:
-            found = [source.range(query, from_s, to_s, step_s) for query in queries]
-            return total(
-                np.concatenate([grown(each.values, each.target, each.born) for each in found])
-            )
+            return _grew(source, queries, from_s, to_s, step_s)
 
-        arrivals = grew(*map(self._series, self.preset.requests))
+        arrivals = self.ended(source, from_s, to_s, step_s)
         for name in self.preset.in_flight:
             found = source.range(self._series(name), from_s, to_s, step_s)
             arrivals = arrivals + np.nan_to_num(total(np.diff(found.values, axis=1)))
@@ -148,6 +170,10 @@ class Counters:
         starts = np.arange(from_s, to_s, step_s, dtype=np.int64)
         return Counted(starts[known], came, *tokens)
 
+    def ended(self, source: Source, from_s: int, to_s: int, step_s: int) -> FloatArray:
+        """Requests of each step by the counters of requests, NaN where nothing is known."""
+        return _grew(source, [*map(self._series, self.preset.requests)], from_s, to_s, step_s)
+
     def selectors(self) -> tuple[str, ...]:
         """Every series that is read."""
         tokens = [each for each in (self.preset.prompt, self.preset.output) if each]
@@ -157,8 +183,7 @@ class Counters:
         )
 
     def _series(self, name: str, match: str = "") -> str:
-        matchers = ", ".join(filter(None, (self.match, match)))
-        return f"{name}{{{matchers}}}"
+        return series(name, self.match, match)
 
     def _tokens(self, tokens: Tokens) -> tuple[str, str]:
         """Their sum and their count."""
@@ -189,10 +214,7 @@ class Expressions:
         """Totals of the steps that start in ``[from_s, to_s)``."""
 
         def asked(expression: str) -> FloatArray:
-            if not expression:
-                return np.zeros((to_s - from_s) // step_s)
-            query = expression.replace(STEP, f"{step_s}s")
-            return total(source.range(query, from_s + step_s, to_s, step_s).values)
+            return Expressions(expression).ended(source, from_s, to_s, step_s)
 
         arrivals = asked(self.arrivals)
         known = np.isfinite(arrivals)
@@ -203,9 +225,35 @@ class Expressions:
         starts = np.arange(from_s, to_s, step_s, dtype=np.int64)
         return Counted(starts[known], np.maximum(arrivals[known], 0.0), *tokens)
 
+    def ended(self, source: Source, from_s: int, to_s: int, step_s: int) -> FloatArray:
+        """Requests of each step, NaN where nothing is known; 0 without an expression."""
+        if not self.arrivals:
+            return np.zeros((to_s - from_s) // step_s)
+        query = self.arrivals.replace(STEP, f"{step_s}s")
+        return total(source.range(query, from_s + step_s, to_s, step_s).values)
+
     def busy(self) -> str:
         """Nothing is known of single pods."""
         return ""
+
+
+def series(name: str, *matchers: str) -> str:
+    """A selector.
+
+    Examples
+    --------
+    >>> series("up", 'job="vllm"', "")
+    'up{job="vllm"}'
+    """
+    return f"{name}{{{', '.join(filter(None, matchers))}}}"
+
+
+def _grew(
+    source: Source, queries: Sequence[str], from_s: int, to_s: int, step_s: int
+) -> FloatArray:
+    """What counters grew by in each step, summed over their series."""
+    found = [source.range(query, from_s, to_s, step_s) for query in queries]
+    return total(np.concatenate([grown(each.values, each.target, each.born) for each in found]))
 
 
 def _means(sums: FloatArray, counts: FloatArray) -> FloatArray:

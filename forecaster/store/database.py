@@ -28,7 +28,7 @@ from forecaster.store.activity import Activity
 from forecaster.store.alerts import Alerts
 from forecaster.store.books import Books
 from forecaster.store.learning import Learning
-from forecaster.store.meters import Meters
+from forecaster.store.meters import Meters, drop_reported
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.pushed import Pushed
 from forecaster.store.rows import DecisionRow, ModelRow, Served, ServiceSummary
@@ -168,6 +168,7 @@ class Store:
             raise SettingError("days", days, "1 or more", "keep at least the newest day")
         with self._pool.transaction() as connection:
             foretold.drop_foretold(connection, days)
+            drop_reported(connection, days)
             row = connection.execute(requests.SQL["drop_days"], {"keep_days": days}).fetchone()
             return int(row[0]) if row else 0
 

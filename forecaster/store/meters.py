@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from forecaster.demand.counted import fuller
-from forecaster.domain.demand import IntArray, RequestBatch, SlotSums
+from forecaster.domain.demand import SLOT_S, IntArray, RequestBatch, SlotSums
 from forecaster.domain.errors import DataError, StoreError
+from forecaster.domain.reported import Reported
 from forecaster.store.days import forget_days
 from forecaster.store.pool import Connection, Pool
 from forecaster.store.queries import queries
@@ -85,6 +86,32 @@ class Meters:
 
         return self._put(service, name, span, sums, newer, silent)
 
+    def reported_until_s(self, service: str) -> float | None:
+        """End of the newest slot of which the model server's own latencies are known; None before the first."""
+        with self._pool.transaction() as connection:
+            found = connection.execute(_SQL["reported_until"], {"service": service}).fetchone()
+        return None if found is None or found[0] is None else float(found[0]) + SLOT_S
+
+    def report(self, service: str, span: tuple[int, int], reported: Reported) -> None:
+        """Store what a model server reports of a window, in the place of what was known of it."""
+        with self._pool.transaction() as connection:
+            number = service_ids(connection, [service])[service]
+            bounds = {"service_id": number, "from_s": span[0], "to_s": span[1]}
+            connection.execute(_SQL["forget_reported"], bounds)
+            rows = {
+                "starts": reported.start_s.tolist(), "requests": reported.requests.tolist(),
+                "outside": reported.outside.tolist(),
+            }  # fmt: skip
+            connection.execute(_SQL["add_reported"], bounds | rows)
+
+    def reported(self, service: str, from_s: float, to_s: float) -> Reported:
+        """What a model server reported of the slots that start in ``[from_s, to_s)``."""
+        bounds = {"service": service, "from_s": from_s, "to_s": to_s}
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["reported"], bounds).fetchall()
+        table = np.array(rows, np.float64).reshape(-1, 3)
+        return Reported(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+
     def _put(
         self,
         service: str,
@@ -116,6 +143,11 @@ class Meters:
                 ends_s = _ends_s(sums) if sums.start_s.size else (None, None)
                 count_requests(connection, [Counted(number, new, *ends_s)])
             return new
+
+
+def drop_reported(connection: Connection, days: int) -> None:
+    """Keep `days` days of what model servers reported, counted from the newest."""
+    connection.execute(_SQL["drop_reported"], {"days": days})
 
 
 def refuse_metered(

@@ -20,6 +20,7 @@ from forecaster.store.migrate import shipped
 from forecaster.wiring.checks import Check, Health
 from forecaster.wiring.dynamo import examine_dynamo
 from forecaster.wiring.kubernetes import examine_cluster
+from forecaster.wiring.meters import examine_latencies
 from forecaster.wiring.open_inference import examine_servers
 from forecaster.wiring.pushes import examine_pushes
 from forecaster.wiring.ray_serve import examine_ray
@@ -47,6 +48,7 @@ def examine(file: Path | None) -> list[Check]:
         ("database", _database), ("port", _port), ("secrets", _secrets),
         ("kubernetes", examine_cluster), ("open inference", examine_servers),
         ("ray serve", examine_ray), ("dynamo", examine_dynamo), ("push", examine_pushes), ("tail", examine_tails),
+        ("latencies", examine_latencies),
     ):  # fmt: skip
         found += _safely(name, look, settings)
     return found

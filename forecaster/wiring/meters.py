@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 from forecaster.config import Settings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
@@ -15,16 +16,22 @@ from forecaster.config.settings import ServiceSettings
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.domain.pools import of_pool
+from forecaster.domain.service import Slo
+from forecaster.ingest.latencies import Histograms, Outside, Reporter, Reports
 from forecaster.ingest.meter import Meter
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
 from forecaster.ingest.pushed import PushedMeter
 from forecaster.store import Store
+from forecaster.wiring.checks import Check, Health
+from forecaster.wiring.stores import open_store
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 POLL_S = 30.0
 """Between two looks of the daemon, real seconds."""
+LATE_S = 600.0
+"""Silence of latencies that the self-check speaks of."""
 STOP_S = 35.0
 """A call that is under way may take so long."""
 FORGET_S = 3600.0
@@ -72,6 +79,42 @@ def counters_of(service: str, metrics: MetricsSettings) -> Counters:
     return Counters(preset, metrics.match or named)
 
 
+def reporter_of(service: str, metrics: MetricsSettings) -> Reporter | None:
+    """Who tells how many requests were outside the SLO; None: nobody does."""
+    if not metrics.reported:
+        return None
+    if metrics.outside:
+        return Outside(metrics.outside, question_of(service, metrics))
+    return Histograms(counters_of(service, metrics))
+
+
+def examine_latencies(settings: Settings) -> Iterator[Check]:
+    """Whether model servers say what was outside the SLO."""
+    for each in metered(settings, "query"):
+        reporter, name = reporter_of(each.name, each.metrics), each.name
+        slo = each.service().slo
+        missing = reporter.missing(slo) if reporter else ("outside",)
+        if missing:
+            parts = " and ".join(missing)
+            yield Check(
+                "latencies", Health.WARN,
+                f"{name}: its metrics do not tell {parts}: the error budget is reckoned by the sizing table",
+                "say it in PromQL: metrics.outside",
+            )  # fmt: skip
+            continue
+        with open_store(settings) as store:
+            until_s = store.meters.reported_until_s(name)
+        age_s = math.inf if until_s is None else time.time() - until_s
+        yield Check(
+            "latencies",
+            Health.WARN if age_s > LATE_S else Health.OK,
+            f"{name}: what was outside the SLO is known until {age_s:.0f} s ago"
+            if until_s is not None
+            else f"{name}: its latencies are not known yet",
+            "look for the histograms of its preset in Prometheus" if age_s > LATE_S else "",
+        )
+
+
 def meter_of(
     settings: PrometheusSettings,
     service: str,
@@ -113,7 +156,7 @@ def refuse_twice(settings: Settings) -> None:
 def reading(settings: Settings, store: Store, daemon: Daemon) -> Iterator[None]:
     """Count every metered service while the block runs, as long as this daemon leads."""
     with ExitStack() as stack:
-        looks = _looks(settings, store, stack)
+        looks = _looks(settings, store, daemon, stack)
         if looks:
             stop = threading.Event()
             thread = threading.Thread(
@@ -125,7 +168,7 @@ def reading(settings: Settings, store: Store, daemon: Daemon) -> Iterator[None]:
         yield
 
 
-def _looks(settings: Settings, store: Store, stack: ExitStack) -> dict[str, Look]:
+def _looks(settings: Settings, store: Store, daemon: Daemon, stack: ExitStack) -> dict[str, Look]:
     """One look at each metered service."""
     looks: dict[str, Look] = {}
     for each in metered(settings, "push"):
@@ -137,7 +180,13 @@ def _looks(settings: Settings, store: Store, stack: ExitStack) -> dict[str, Look
         source = stack.enter_context(closing(source_of(settings.prometheus)))
         for each in asked:
             meter = meter_of(settings.prometheus, each.name, each.metrics, source, store)
-            looks[each.name] = _read_pulled(meter, settings.prometheus.backfill_days)
+            read = _read_pulled(meter, settings.prometheus.backfill_days)
+            reporter = reporter_of(each.name, each.metrics)
+            if reporter is not None:
+                step_s = settings.prometheus.step_s
+                reports = Reports(each.name, reporter, source, store.meters, step_s)
+                read = _with_reports(reports, partial(_slo_of, daemon, each.name), read)
+            looks[each.name] = read
     return looks
 
 
@@ -151,6 +200,21 @@ def _read_pulled(meter: Meter, back_days: float) -> Look:
             log.info("%s: %.0f of %.0f days read", meter.service, done_s / DAY_S, all_s / DAY_S)
 
     return lambda now_s, stopped: meter.read(now_s - back_days * DAY_S, now_s, on_read, stopped)
+
+
+def _with_reports(reports: Reports, slo: Callable[[], Slo], read: Look) -> Look:
+    """What came of the requests is read before them: whoever plans on a minute knows how it went."""
+
+    def look(now_s: float, stopped: Callable[[], bool]) -> object:
+        reports.read(slo(), now_s, stopped)
+        return read(now_s, stopped)
+
+    return look
+
+
+def _slo_of(daemon: Daemon, service: str) -> Slo:
+    """The one in force: it can change while the daemon runs."""
+    return daemon.pilots[service].service.slo
 
 
 def _read_on(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +159,7 @@ class World:
     overload: bool = True
     """Whether requests are late when more come than the ready units carry."""
     unit: UnitType = LLAMA_TYPE
+    lateness: Callable[[int, RequestBatch, float], float] = lateness
 
     def __post_init__(self) -> None:
         self.dsn = self.store.dsn
@@ -206,7 +207,7 @@ class World:
         self.clock.now += seconds
         came = between(sample(), before, self.clock.now)
         ready = self.fleet().ready
-        late = lateness(ready, came, seconds) if self.overload else 0.0
+        late = self.lateness(ready, came, seconds) if self.overload else 0.0
         self.tell(came, late, before)
         if self.clock.now - self.last_plan_s >= REPLAN_S:
             self.last_plan_s = self.clock.now - 1.0

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from actuators.dry_run import DryRunActuator
+from forecaster.config.prometheus import MetricsSettings
 from forecaster.daemon.gauges import kept
 from forecaster.demand.counted import Counted, counted_sums
+from forecaster.domain.alert import Kind
 from forecaster.domain.demand import SLOT_S, RequestBatch
+from forecaster.domain.reported import Reported
 from forecaster.domain.service import Pin
 from forecaster.store import Store
 from tests.integration.daemon_world import (
@@ -21,6 +24,7 @@ from tests.integration.daemon_world import (
     HandClock,
     World,
     between,
+    lateness,
     sample,
     settings,
     world,
@@ -29,11 +33,16 @@ from tests.integration.daemon_world import (
 MORNING_H = 8.0
 
 
+SLOWER = 0.8
+"""What units of the world truly carry of what their table says."""
+
+
 class CountedWorld(World):
-    """Counters tell how many requests came, and nothing of each."""
+    """Counters tell how many requests came, and nothing of each; where `reports`, how many were late."""
+
+    reports = False
 
     def tell(self, came: RequestBatch, late: float, since_s: float) -> None:
-        del late
         minutes = round((self.clock.now - since_s) / SLOT_S)
         at = ((came.arrival_s - since_s) // SLOT_S).astype(int)
 
@@ -43,6 +52,9 @@ class CountedWorld(World):
         starts = int(since_s) + SLOT_S * np.arange(minutes)
         counted = Counted(starts, sums(), sums(came.prompt_tokens), sums(came.output_tokens))
         span = (int(since_s), int(self.clock.now))
+        if self.reports:
+            slow = counted.arrivals * late
+            self.store.meters.report(CHAT, span, Reported(starts, counted.arrivals, slow))
         self.store.meters.put(CHAT, "test", span, counted_sums(counted))
 
 
@@ -85,6 +97,36 @@ def test_too_few_units_spend_the_budget_and_a_restart_knows(counted: CountedWorl
     counted.restart()
     again = counted.pilot.planner.budget
     assert again.reckoned == planner.budget.reckoned
+
+
+def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_carry(
+    counted: CountedWorld,
+) -> None:
+    (chat,) = counted.settings.service
+    metered = chat.model_copy(update={"metrics": MetricsSettings(preset="vllm")})
+    counted.settings = counted.settings.model_copy(update={"service": (metered,)})
+    counted.restart()
+    counted.reports = True
+    counted.lateness = lambda ready, came, seconds: lateness(ready, came, seconds * SLOWER)
+    for _ in counted.steps(48):
+        pass
+    planner = counted.pilot.planner
+    assert planner.carrying.belief.factor == pytest.approx(SLOWER, abs=0.06)
+    (spent,) = planner.budget.days.values()
+    attainment, left = kept(planner.budget)
+    assert attainment == 1 - spent.outside / spent.requests
+    assert left < 1
+    assert sum(day.requests for day in planner.budget.reckoned.values()) < 0.2 * spent.requests
+    counted.daemon.close_books()
+    entries = counted.store.books.entries(CHAT, START_S, counted.clock.now)
+    assert sum(entry.requests for entry in entries) == pytest.approx(spent.requests, rel=0.3)
+    assert sum(entry.outside for entry in entries) > 0
+    counted.lateness = lambda ready, came, seconds: 0.5
+    for _ in counted.steps(14):
+        pass
+    counted.daemon.look_for_alarms()
+    kinds = {each.kind for each in counted.store.alerts.newest(open_only=True)}
+    assert Kind.SLO_BURN in kinds
 
 
 def test_a_tier_that_reports_is_believed_and_nothing_is_reckoned(

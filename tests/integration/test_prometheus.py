@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,15 @@ import pytest
 
 from forecaster.api.metrics import render
 from forecaster.config import Settings, load_settings
+from forecaster.domain.reported import Reported
 from forecaster.domain.samples import Point, Stream
+from forecaster.domain.service import Slo
+from forecaster.ingest.latencies import Histograms, Outside, Reports
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
 from forecaster.ingest.pushed import PushedSource
 from forecaster.store import Store
-from forecaster.wiring.meters import busy_of, reading
+from forecaster.wiring.meters import busy_of, examine_latencies, reading
 from tests.integration.cli_runner import Runner
 from tests.integration.prometheus_server import running_prometheus, skip_without_prometheus
 from tests.integration.test_deploy_files import SERVICE, TOLD
@@ -30,6 +33,8 @@ from tests.integration.tier_helpers import until
 SCRAPE_S = 15
 DAYS = 3
 PROMPT, OUTPUT = 700.0, 150.0
+LATE = 0.03
+"""Share of the answers whose first token takes more than a second; half of them more than two and a half."""
 PODS = ("gpu-a", "gpu-b")
 
 
@@ -39,6 +44,7 @@ class History:
 
     start_s: int
     arrivals: np.ndarray
+    late: np.ndarray
     samples: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def sample(self, name: str, labels: str, at_s: int, value: float) -> None:
@@ -63,17 +69,24 @@ def history(now_s: float) -> History:
     tide = 30 + 25 * np.sin(2 * np.pi * np.arange(minutes) / 1440)
     per_scrape = rng.poisson(np.repeat(tide, 60 // SCRAPE_S) * SCRAPE_S / 60)
     born, restart = 86_400 // SCRAPE_S, 2 * 86_400 // SCRAPE_S
-    made = History(start_s, per_scrape.reshape(-1, 60 // SCRAPE_S).sum(axis=1))
+    slow = rng.binomial(np.concatenate([[0], per_scrape[:-1]]), LATE)  # of those that end in it
+    minutely = (-1, 60 // SCRAPE_S)
+    made = History(
+        start_s, per_scrape.reshape(minutely).sum(axis=1), slow.reshape(minutely).sum(axis=1)
+    )
     done = dict.fromkeys(PODS, 5000.0)  # they ran before anybody looked
     flight = dict.fromkeys(PODS, 0.0)
+    late = dict.fromkeys(PODS, 0.0)
     done["gpu-b"] = 0.0
     for index, came in enumerate(per_scrape):
         at_s = start_s + SCRAPE_S * (index + 1)
         alive = PODS if index >= born else PODS[:1]
         if index == restart:
-            done["gpu-a"] = 0.0
+            done["gpu-a"] = late["gpu-a"] = 0.0
         shares = rng.multinomial(came, [1 / len(alive)] * len(alive))
+        ended = sum(flight.values())
         for pod, share in zip(alive, shares, strict=True):
+            late[pod] += slow[index] * flight[pod] / ended if ended else 0.0
             done[pod] += flight[pod]  # what came in the scrape before has ended
             flight[pod] = float(share)
             labels = f'model_name="chat",pod="{pod}",instance="{pod}:8000",job="vllm"'
@@ -81,6 +94,14 @@ def history(now_s: float) -> History:
             made.sample("vllm:request_success_total", end, at_s, done[pod])
             made.sample("vllm:num_requests_running", labels, at_s, flight[pod])
             made.sample("vllm:num_requests_waiting", labels, at_s, 0.0)
+            for bucket, value in (("0.5", 0.8 * (done[pod] - late[pod])), ("1.0", done[pod] - late[pod]),
+                                  ("2.5", done[pod] - late[pod] / 2), ("+Inf", done[pod])):  # fmt: skip
+                ttft = f'{labels},le="{bucket}"'
+                made.sample("vllm:time_to_first_token_seconds_bucket", ttft, at_s, value)
+            for bucket in ("0.05", "0.1", "+Inf"):
+                tpot = f'{labels},le="{bucket}"'
+                name = "vllm:request_time_per_output_token_seconds_bucket"
+                made.sample(name, tpot, at_s, done[pod])
             for name, mean in (("prompt", PROMPT), ("generation", OUTPUT)):
                 made.sample(f"vllm:request_{name}_tokens_sum", labels, at_s, done[pod] * mean)
                 made.sample(f"vllm:request_{name}_tokens_count", labels, at_s, done[pod])
@@ -178,13 +199,103 @@ def test_promql_of_your_own_gives_the_same_tide(prometheus: str, truth: History)
 
 
 def test_the_daemon_reads_on_while_it_leads(prometheus: str, store: Store) -> None:
-    daemon: Any = SimpleNamespace(leads=True, failures={})
+    service = settings(prometheus).service[0].service()
+    pilot = SimpleNamespace(service=replace(service, slo=Slo(ttft_p99_s=1.0, tpot_p99_s=0.1)))
+    daemon: Any = SimpleNamespace(leads=True, failures={}, pilots={"chat": pilot})
     with reading(settings(prometheus), store, daemon):
         until(lambda: [s for s in store.services() if s.requests > 1000], "demand")
     assert not daemon.failures
+    said = store.meters.reported("chat", 0, 4e9)
+    assert said.start_s.size > 1000  # a day of them
+    assert said.outside.sum() / said.requests.sum() == pytest.approx(LATE, rel=0.1)
     with reading(settings("http://127.0.0.1:9"), store, daemon):
         until(lambda: "metrics chat" in daemon.failures, "what is wrong")
     assert "cannot be reached" in daemon.failures["metrics chat"]
+
+
+def minutes_of(truth: History, found: Reported) -> tuple[np.ndarray, np.ndarray]:
+    """What truly ended in the minutes that were reported, and how much of it was late."""
+    index = (found.start_s - truth.start_s) // 60
+    return truth.arrivals[index], truth.late[index]
+
+
+def test_latencies_of_the_server_say_what_was_outside(
+    prometheus: str, truth: History, store: Store
+) -> None:
+    """On a bucket's edge exactly; between two of them as if requests lay evenly."""
+    source = Prometheus(Address(prometheus))
+    chat = Histograms(Counters(PRESETS["vllm"], 'model_name="chat"'))
+    from_s, to_s = truth.start_s + 86_400 - 7200, truth.start_s + 86_400 + 7200  # a pod is born
+    slo = Slo(ttft_p99_s=1.0, tpot_p99_s=0.1)
+    found = chat.reported(source, slo, from_s, to_s, 60)
+    again = chat.reported(source, slo, from_s, to_s, 60)  # now the buckets around the bound alone
+    came, late = minutes_of(truth, found)
+    assert found.start_s.size == (to_s - from_s) // 60
+    assert found.requests.sum() == pytest.approx(came.sum(), rel=0.01)
+    assert found.outside.sum() == pytest.approx(late.sum(), rel=0.01)
+    assert np.corrcoef(found.outside, late)[0, 1] > 0.99
+    assert np.allclose(found.outside, again.outside)
+    between = chat.reported(source, Slo(ttft_p99_s=1.75, tpot_p99_s=0.1), from_s, to_s, 60)
+    assert between.outside.sum() == pytest.approx(0.75 * late.sum(), rel=0.01)
+    beyond = chat.reported(source, Slo(ttft_p99_s=9.0), from_s, to_s, 60)
+    assert beyond.outside.sum() == pytest.approx(late.sum() / 2, rel=0.01)
+    restart = truth.start_s + 2 * 86_400
+    reborn = chat.reported(source, slo, restart - 3600, restart + 3600, 60)
+    assert reborn.outside.sum() == pytest.approx(minutes_of(truth, reborn)[1].sum(), rel=0.02)
+    # one store, read on
+    reports = Reports("chat", chat, source, store.meters, 60)
+    reports.read(slo, to_s)
+    reports.read(slo, to_s + 3600)
+    kept = store.meters.reported("chat", from_s, to_s)
+    same = np.isin(kept.start_s, found.start_s)
+    assert same.sum() >= found.start_s.size - 1
+    assert np.allclose(kept.outside[same], found.outside[: same.sum()])
+    assert np.diff(store.meters.reported("chat", 0, 4e9).start_s).tolist().count(60) > 1440
+    source.close()
+
+
+def test_what_a_server_does_not_tell_is_not_taken_for_kept(prometheus: str, truth: History) -> None:
+    source = Prometheus(Address(prometheus))
+    tgi = Histograms(Counters(PRESETS["tgi"], ""))
+    slo = Slo(ttft_p99_s=1.0, latency_p99_s=9.0)
+    assert tgi.missing(slo) == ("ttft",)
+    from_s = truth.start_s + 3600
+    assert not tgi.reported(source, slo, from_s, from_s + 3600, 60).start_s.size
+    # named, and not there: an old server
+    e2e = Histograms(Counters(PRESETS["vllm"], 'model_name="chat"'))
+    assert not e2e.missing(Slo(latency_p99_s=9.0))
+    assert not e2e.reported(source, Slo(latency_p99_s=9.0), from_s, from_s + 3600, 60).start_s.size
+    source.close()
+
+
+def test_the_self_check_says_who_judges(prometheus: str, dsn: str) -> None:
+    def said(**metrics: str) -> str:
+        asked = settings(prometheus, **metrics).model_copy(update={"dsn": dsn})
+        (one,) = examine_latencies(asked)
+        return f"{one.health} {one.says}"
+
+    with Store.open(dsn) as store:
+        now_s = int(time.time() // 60 * 60)
+        store.meters.report(
+            "chat", (now_s - 60, now_s), Reported(np.array([now_s - 60]), *np.ones((2, 1)))
+        )
+    assert said().startswith("ok chat: what was outside the SLO is known until")
+    assert "do not tell ttft:" in said(preset="triton")
+    assert "do not tell outside" in said(arrivals="sum(up)")
+    assert said(arrivals="sum(up)", outside="sum(up)").startswith("ok")
+
+
+def test_promql_of_your_own_tells_what_was_outside(prometheus: str, truth: History) -> None:
+    source = Prometheus(Address(prometheus))
+    bucket = "vllm:time_to_first_token_seconds_bucket"
+    expression = (
+        f'sum(increase({bucket}{{le="+Inf"}}[$step])) - sum(increase({bucket}{{le="1.0"}}[$step]))'
+    )
+    own = Outside(expression, Counters(PRESETS["vllm"], 'model_name="chat"'))
+    from_s = truth.start_s + 3600
+    found = own.reported(source, Slo(), from_s, from_s + 36_000, 300)
+    source.close()
+    assert found.outside.sum() / found.requests.sum() == pytest.approx(LATE, rel=0.15)
 
 
 def test_who_is_empty_is_asked_by_pod(prometheus: str, truth: History) -> None:

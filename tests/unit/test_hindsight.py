@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from forecaster.daemon.error_budget import DAY_S, ErrorBudget, Spent
-from forecaster.daemon.hindsight import Closed, Expected, Hindsight, reckoned
+from forecaster.daemon.hindsight import MIXED, Closed, Expected, Hindsight, reckoned, seen_again
 from forecaster.domain.demand import FloatArray, IntArray
+from forecaster.domain.reported import NONE, Reported
 from forecaster.domain.service import Slo
 
 
@@ -28,10 +29,16 @@ def watched(*ready: int, tick_s: float = 30.0) -> Hindsight:
     return seen
 
 
+def judged(closed: Closed, seen: Hindsight, rate_rps: float = 20.0) -> Spent:
+    """All slots, as the table sees them."""
+    slots = seen_again(closed, seen, NONE)
+    return sum((reckoned(TenEach(), slot, rate_rps) for slot in slots), Spent())
+
+
 def test_each_part_of_a_slot_is_judged_with_the_units_of_its_time() -> None:
     closed = Closed(0.0, 60.0, np.array([1200.0, 1200.0]))
-    spent = reckoned(TenEach(), closed, np.array([20.0, 20.0]), watched(1, 2, 2, 2, 2))
     # 20 requests/s: one unit leaves half of half a minute outside, two carry all
+    spent = judged(closed, watched(1, 2, 2, 2, 2))
     assert spent == Spent(outside=300.0, requests=2400.0, foreseen=240.0)
 
 
@@ -39,7 +46,19 @@ def test_each_part_of_a_slot_is_judged_with_the_units_of_its_time() -> None:
 def test_what_is_not_known_or_was_not_seen_is_left_out(load: float) -> None:
     closed = Closed(0.0, 60.0, np.array([load, 1200.0]))
     seen = watched(1, 1, 1) if math.isnan(load) else Hindsight(30.0)
-    assert reckoned(TenEach(), closed, np.array([20.0, 20.0]), seen) == Spent()
+    assert judged(closed, seen) == Spent()
+
+
+def test_what_a_model_server_reports_goes_before_the_table() -> None:
+    closed = Closed(0.0, 60.0, np.array([1200.0, 1200.0, 1200.0]))
+    starts = np.array([0, 120])
+    said = Reported(starts, np.array([1100.0, 1000.0]), np.array([11.0, 500.0]))
+    first, second, third = seen_again(closed, watched(1, 2, 2, 2, 2), said)
+    assert (first.counted, first.outside, first.ready) == (1100.0, 11.0, MIXED)
+    assert (second.counted, second.ready) == (0.0, 2)
+    assert first.spent == Spent(11.0, 1100.0, 120.0)
+    # nobody knows what was ready: what it took is no sign of care or of its want
+    assert third.spent == Spent(500.0, 1000.0, 500.0)
 
 
 def test_a_pause_hides_what_was_ready_meanwhile() -> None:

@@ -46,3 +46,30 @@ update pushed set due = since, pulled = null where service_id = %(service_id)s;
 select name, extract(epoch from meter_since)::float8
 from service
 where id = any (%(service_ids)s) and meter is not null;
+
+-- Of a model server's own latencies.
+-- name: reported_until
+select extract(epoch from max(r.start))::float8
+from reported r join service s on s.id = r.service_id
+where s.name = %(service)s;
+
+-- name: forget_reported
+delete from reported
+where service_id = %(service_id)s
+  and start >= to_timestamp(%(from_s)s) and start < to_timestamp(%(to_s)s);
+
+-- name: add_reported
+insert into reported (service_id, start, requests, outside)
+select %(service_id)s, to_timestamp(n.start_s), n.requests, n.outside
+from unnest(%(starts)s::float8[], %(requests)s::float8[], %(outside)s::float8[]) as n (start_s, requests, outside);
+
+-- name: reported
+select extract(epoch from r.start)::float8, r.requests, r.outside
+from reported r join service s on s.id = r.service_id
+where s.name = %(service)s and r.start >= to_timestamp(%(from_s)s) and r.start < to_timestamp(%(to_s)s)
+order by r.start;
+
+-- name: drop_reported
+delete from reported r
+using (select service_id, max(start) as newest from reported group by service_id) as n
+where r.service_id = n.service_id and r.start < n.newest - make_interval(days => %(days)s);
