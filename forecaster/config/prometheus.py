@@ -80,6 +80,11 @@ class MetricsSettings(Table):
         return self
 
     @property
+    def counted(self) -> bool:
+        """Whether counters tell the load."""
+        return self.asked_of in ("query", "push")
+
+    @property
     def reported(self) -> bool:
         """Whether the model server is asked how many requests were outside the SLO."""
         return self.source == "query" and bool(self.preset or self.outside)

@@ -143,7 +143,7 @@ class ServiceSettings(PlaceSettings):
         return Service(
             self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
             self.log_sample, windows, self.approve_after_s, self.day_shape, self.quota,
-            self.priority, self.metrics.reported,
+            self.priority, self.metrics.counted, self.metrics.reported,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from forecaster.config.settings import RetrainSettings
 from forecaster.daemon.hindsight import Closed
 from forecaster.demand import as_load, requests_of, work_by_hour
+from forecaster.demand.known import filled, known_until, silent_slots
 from forecaster.domain.demand import DemandSeries, FloatArray, TokenMix
 from forecaster.domain.errors import DataError, ModelError
 from forecaster.domain.forecast import QuantileForecast
@@ -33,6 +34,8 @@ USUAL_S = 14 * DAY_S
 """How far back the usual rate of an hour is looked for when a slot is empty."""
 ALIKE_MOST = 200
 """Other services whose weeks tell what a young one may do."""
+WAIT_S = 900.0
+"""How long counters may be behind before what they do not tell is silence."""
 SEEN_MOST = 1.25
 """No plan is made for more than this many times the highest load seen: the guard is for that."""
 
@@ -83,6 +86,7 @@ class DemandFeed:
         self._history: DemandSeries | None = None
         self._silent_s = np.zeros(0)  # starts of slots of the last day of which nothing was known
         self.asked: DemandSeries | None = None
+        self._counted_s = math.inf
 
     @property
     def unit_work_s(self) -> float:
@@ -177,6 +181,7 @@ class DemandFeed:
             The slots that closed since the last call; none the first time.
         """
         before_s = self.live.end_s if self.live else math.inf
+        until_s = self._counted(until_s)
         row = self.store.live_model(self.service.name)
         if self.live is None or row is None or row.model_id != self.model_id:
             self.reload(until_s)
@@ -257,6 +262,16 @@ class DemandFeed:
         foreseen, happened = rehearsed(self.live.calibrated, self._history, self.calendar, ahead)
         return foreseen * work_s, happened * work_s
 
+    def _counted(self, until_s: float) -> float:
+        """How far demand is known: a slot that counters have seen in part is waited for a while, then it is silence."""
+        if not self.service.metered:
+            return until_s
+        counted_s = self.store.meters.counted_until_s(self.service.name)
+        if counted_s is None:
+            return until_s
+        self._counted_s = counted_s
+        return max(min(until_s, counted_s), until_s - WAIT_S)
+
     def _recent(self, live: LiveForecaster, until_s: float) -> DemandSeries:
         """The last day, or more of it where a slot is empty.
 
@@ -272,7 +287,7 @@ class DemandFeed:
         return self._series(max(live.end_s - USUAL_S, live.start_s), until_s, live.slot_s)
 
     def _series(self, from_s: float | None, until_s: float | None, slot_s: float) -> DemandSeries:
-        return self.store.demand(
+        found = self.store.demand(
             self.service.name,
             from_s=None if from_s is None else from_s // slot_s * slot_s,
             to_s=None if until_s is None else until_s // slot_s * slot_s,
@@ -280,6 +295,7 @@ class DemandFeed:
             log_sample=self.service.log_sample,
             profile=self.profile,
         )
+        return known_until(found, self._counted_s)
 
     def _learn(self, series: DemandSeries) -> None:
         """What the newest piece says of mix, dispersion and silence; a silent one says nothing."""
@@ -295,34 +311,11 @@ class DemandFeed:
             self.day_requests = rate_rps * DAY_S * self.service.log_sample
 
 
-def silent_slots(series: DemandSeries) -> FloatArray:
-    """Starts of the slots of which nothing is known, epoch seconds."""
-    return np.asarray(series.start_s + series.slot_s * np.flatnonzero(np.isnan(series.arrivals)))
-
-
 def since(series: DemandSeries, from_s: float) -> Closed:
     """The slots of a series that begin at a moment or later."""
     end_s = series.start_s + series.slot_s * series.arrivals.size
     first = max(math.ceil((min(from_s, end_s) - series.start_s) / series.slot_s), 0)
     return Closed(series.start_s + first * series.slot_s, series.slot_s, series.arrivals[first:])
-
-
-def filled(series: DemandSeries, silent_s: FloatArray) -> bool:
-    """Whether requests came to be known in slots that were silent.
-
-    Examples
-    --------
-    >>> from forecaster.domain.demand import TokenMix
-    >>> none = np.zeros(0)
-    >>> def seen(*counts: float) -> DemandSeries:
-    ...     return DemandSeries("s", 0.0, 60.0, np.array(counts), none, none, TokenMix.of(1, 1), 1.0)
-    >>> silent_s = silent_slots(seen(5, np.nan, np.nan, 4))
-    >>> silent_s.tolist(), filled(seen(5, np.nan, np.nan, 4), silent_s), filled(seen(5, 6, 3, 4), silent_s)
-    ([60.0, 120.0], False, True)
-    """
-    at = np.round((silent_s - series.start_s) / series.slot_s).astype(int)
-    at = at[(at >= 0) & (at < series.arrivals.size)]
-    return bool((series.arrivals[at] > 0).any())
 
 
 def given(live: LiveForecaster, arrivals: float) -> LiveForecaster:

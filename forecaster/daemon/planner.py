@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,7 @@ class Planner:
         self.carrying = Carrying(service, unit, tables, Belief(settings.planner.believed))
         self.witness = Witness(
             service, self.carrying, self.feed, tick_s=settings.planner.tick_s, speed=speed,
-            reported=partial(store.meters.reported, service.name),
+            reported=lambda from_s, to_s: store.meters.reported(service.name, from_s, to_s),
         )  # fmt: skip
         self.leads: list[float] = []
         self.drains: list[float] = []

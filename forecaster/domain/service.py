@@ -172,6 +172,8 @@ class Service:
         Name of the GPU quota that it shares with others; empty: it has no need to share.
     priority : int
         Who is served first where the quota is short; larger goes first.
+    metered : bool
+        Counters tell its load, up to where they were read.
     reported : bool
         The model server itself is asked how many requests were outside the SLO.
     """
@@ -189,6 +191,7 @@ class Service:
     day_shape: tuple[float, ...] = ()
     quota: str = ""
     priority: int = 0
+    metered: bool = False
     reported: bool = False
 
 

@@ -47,6 +47,12 @@ class Meters:
                 )
             return span
 
+    def counted_until_s(self, service: str) -> float | None:
+        """Up to where counters were read, epoch seconds; None where none were."""
+        with self._pool.transaction() as connection:
+            found = connection.execute(_SQL["span"], {"service": service}).fetchone()
+        return None if found is None else float(found[1])
+
     def forget(self, service: str) -> None:
         """Take back every slot that was counted, and that it was read."""
         with self._pool.transaction() as connection:

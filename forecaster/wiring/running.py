@@ -25,6 +25,7 @@ from forecaster.api.farewell import Farewell
 from forecaster.api.metrics import Told
 from forecaster.clock import ScaledClock, SystemClock
 from forecaster.config import Settings, load_unit_type
+from forecaster.config.settings import ServiceSettings
 from forecaster.config.unit_types import model_path
 from forecaster.daemon import schedule
 from forecaster.daemon.alarms import Alarms
@@ -51,6 +52,8 @@ from forecaster.wiring.sizer import BackgroundSizer
 log = logging.getLogger(__name__)
 SETTLE_REAL_S = 1.5
 """A slot may still receive records this long after its end: answers take time to be logged."""
+TOLD_SETTLE_REAL_S = 60.0
+"""The same of requests that others write down when they have ended, or send by the batch."""
 TIER_GRACE_S = 5.0
 API_GRACE_S, API_LAST_S = 1.0, 3.0
 """What the API is asked is answered for so long after a stop; then with 503; then not at all."""
@@ -157,6 +160,12 @@ def serve_tier(
         yield handle
 
 
+def settle_s(settings: Settings, service: ServiceSettings) -> float:
+    """How long a slot of a service may still receive records after its end, real seconds."""
+    told = service.tail or settings.ingest.tail or service.metrics.asked_of == "spans"
+    return TOLD_SETTLE_REAL_S if told else SETTLE_REAL_S
+
+
 @contextmanager
 def pilot_all(
     settings: Settings,
@@ -182,7 +191,7 @@ def pilot_all(
             clock=clock,
             spool=spool,
             tables=sizer,
-            settle_s=SETTLE_REAL_S * clock.speed,
+            settle_s=settle_s(settings, each) * clock.speed,
         )
         for each in settings.service
     ]
