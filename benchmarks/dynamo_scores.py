@@ -182,14 +182,14 @@ def _played(rows: list[Row], policy: str, seeds: frozenset[int]) -> Played | Non
 
 
 def markdown(
-    rows: list[Row], least: dict[str, float], unit: tuple[Fit, float, list[Steady]]
+    rows: list[Row], least: dict[float, dict[str, float]], unit: tuple[Fit, float, list[Steady]]
 ) -> str:
     """The section of docs/benchmarks.md.
 
     Parameters
     ----------
-    least : dict of str to float
-        GPU-hours on each trace that keep 97.5 % by the table when the rates are known.
+    least : dict of float to dict of str to float
+        By target, GPU-hours on each trace that keep it by the table when the rates are known.
     unit : (Fit, float, list of Steady)
         The unit as measured, what is believed of its table, and on what.
     """
@@ -233,10 +233,14 @@ def markdown(
             f" | {'met' if each.met else '**missed**'} | {at_most} |"
         )
     fit, believed, steady = unit
-    known = ", ".join(f"{name} {hours:.0f}" for name, hours in least.items())
+    known = "; ".join(
+        f"{100 * target:g} %: " + ", ".join(f"{name} {hours:.0f}" for name, hours in found.items())
+        for target, found in least.items()
+    )
     lines += [
         "",
-        f"GPU-hours that the sizing table wants for 97.5 % where every rate is known beforehand: {known}.\n",
+        "GPU-hours that the sizing table wants where every rate is known beforehand and units come and go at once, which nobody"
+        f" undercuts by much: {known}.\n",
         f"The unit, measured from outside (single prompts and equal batches on one idle worker, errors {100 * fit.read_error:.1f} %"
         f" of reading and {100 * fit.decode_error:.1f} % of decoding), and its table at constant Poisson loads on ten workers;"
         f" believed after those at which the table leaves less than a tenth outside: {believed:.3f} of the predicted capacity.\n",

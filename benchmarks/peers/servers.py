@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ PACKAGES = {
     "dynamo": (
         "grpcio", "protobuf", "pydantic", "msgspec", "prometheus-client", "numpy", "scipy", "pyyaml",
         "aiohttp", "scikit-learn", "pandas", "prophet", "pmdarima", "filterpy", "kubernetes",
-        "prometheus-api-client", "plotly", "pyzmq",
+        "prometheus-api-client", "plotly", "pyzmq", "uvloop",
     ),
 }  # fmt: skip
 ALONE = {
@@ -195,11 +195,22 @@ def ray_serve(work: Path, cpus: int = 1) -> Iterator[str]:
 def served(
     command: list[object],
     log: Path,
-    ready: str,
+    ready: str | Callable[[], bool],
     environment: dict[str, str],
     stop_s: float = STOP_S,
 ) -> Iterator[None]:
-    """A server in a process group of its own, from ready to gone."""
+    """A server in a process group of its own, from ready to gone.
+
+    Parameters
+    ----------
+    ready : str or callable
+        Answers 200 when it is, or says so.
+    """
+
+    def answers() -> bool:
+        return httpx.get(str(ready), timeout=1.0).status_code == 200
+
+    is_ready = ready if callable(ready) else answers
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(each) for each in command], stdout=out, stderr=out, start_new_session=True,
@@ -209,7 +220,7 @@ def served(
         until_s = time.monotonic() + READY_S
         while True:
             try:
-                if httpx.get(ready, timeout=1.0).status_code == 200:
+                if is_ready():
                     break
             except httpx.HTTPError:
                 pass

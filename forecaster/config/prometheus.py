@@ -49,8 +49,8 @@ class MetricsSettings(Table):
         description="query: Prometheus is asked; push: counters come by remote write or OTLP;"
         " spans: OTLP spans of model calls are its requests",
     )
-    preset: Literal["", "vllm", "tgi", "triton", "kserve", "gen_ai", "gen_ai_client"] = Field(
-        "", description="model server whose counters are read"
+    preset: Literal["", "vllm", "tgi", "triton", "dynamo", "kserve", "gen_ai", "gen_ai_client"] = (
+        Field("", description="model server whose counters are read")
     )
     match: str = Field(
         "",

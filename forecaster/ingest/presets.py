@@ -115,6 +115,17 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ("nv_inference_pending_request_count",),
             label="model",
         ),
+        "dynamo": Preset(
+            ("dynamo_frontend_requests_started_total",),
+            (),
+            Tokens("dynamo_frontend_input_sequence_tokens"),
+            Tokens("dynamo_frontend_output_sequence_tokens"),
+            "model",
+            {
+                "ttft": "dynamo_frontend_time_to_first_token_seconds",
+                "latency": "dynamo_frontend_request_duration_seconds",
+            },
+        ),
         "kserve": Preset(
             ("request_predict_seconds_count",),
             label="model_name",

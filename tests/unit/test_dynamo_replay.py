@@ -169,7 +169,7 @@ def test_repeats_on_other_seeds_are_judged_by_their_mean() -> None:
     [tuned] = [each for each in verdicts([*first, *worse]) if each.attainment == 0.975]
     assert (tuned.ours, tuned.met) == (None, False)
     unit = (Fit(GenerativeProfile(0, 0, 0, 0), 0.03, 0.04), 0.99, [Steady(0.8, 0.997, 0.992)])
-    text = markdown([*first, *worse], {"A": 90.0}, unit)
+    text = markdown([*first, *worse], {0.975: {"A": 90.0}}, unit)
     assert (
         "| A | 60 | 2 | 97.5 | d43 constant, 98.0 | - | never kept | - | - | **missed** | - |"
         in text
@@ -178,7 +178,7 @@ def test_repeats_on_other_seeds_are_judged_by_their_mean() -> None:
 
 def test_the_section_marks_what_is_missed() -> None:
     unit = (Fit(GenerativeProfile(0, 0, 0, 0), 0.03, 0.04), 0.99, [Steady(0.8, 0.997, 0.992)])
-    text = markdown(rows(93.0, 0.976), {"A": 90.0}, unit)
+    text = markdown(rows(93.0, 0.976), {0.975: {"A": 90.0}}, unit)
     assert text.startswith("## In Dynamo's own replay\n")
     assert "| 97.5 | d43 constant, 98.0 | 0.975 | 97.60 | 0.930 | 0.11 | **missed** |" in text
     assert "| 95 | hybrid arima, 94.0 | 0.975 | 97.60 | 0.930 | 0.18 | met |" in text
