@@ -59,6 +59,11 @@ class Gate:
         self.mode = self.service.mode if mode is None else Mode(mode)
         self.frozen = frozen
 
+    @property
+    def obeyed(self) -> bool:
+        """Whether what runs is what was decided: nothing is frozen, observed only, or waits for a word."""
+        return self.mode is not Mode.OBSERVE and not self.frozen and self.waiting is None
+
     def permit(self, decision: Decision, fleet: Fleet, now_s: float) -> tuple[bool, str]:
         """Whether the order may go out now, and why not; `approved_by` says on whose word, if on any."""
         self.approved_by = ""

@@ -175,7 +175,8 @@ class Pilot:
         self.planner.pin = self.store.pin(self.service.name)
         self.pinned_anew = self.returned = False
         fleet = self._observe()
-        self.planner.advance(min(now_s, self.observed_s) - self.settle_s, now_s)
+        until_s = min(now_s, self.observed_s) - self.settle_s
+        self.planner.advance(until_s, now_s, obeyed=self.gate.obeyed)
         made = self.planner.plan(now_s, fleet, nowcast_erl)
         return Draft(made, now_s, nowcast_erl)
 

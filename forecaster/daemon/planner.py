@@ -196,9 +196,15 @@ class Planner:
             ),
         )
 
-    def advance(self, until_s: float, now_s: float) -> None:
-        """Take in the demand up to `until_s`, and what it says of the units that were ready."""
-        self.witness.look_back(self.feed.advance(until_s), now_s)
+    def advance(self, until_s: float, now_s: float, *, obeyed: bool = True) -> None:
+        """Take in the demand up to `until_s`, and what it says of the units that were ready.
+
+        Parameters
+        ----------
+        obeyed : bool
+            Whether what runs is what was planned.
+        """
+        self.witness.look_back(self.feed.advance(until_s), now_s, obeyed)
 
     def plan(
         self, now_s: float, fleet: Fleet | None = None, nowcast_erl: float | None = None

@@ -99,11 +99,12 @@ class Witness:
         ready = self._ready(fleet)
         self._hindsight.note(now_s, ready, self.expected.outside_rps(ready, now_s))
 
-    def look_back(self, closed: Closed, now_s: float) -> None:
+    def look_back(self, closed: Closed, now_s: float, obeyed: bool = True) -> None:
         """Judge slots that closed, where no tier of ours tells of every request.
 
         What the model server says of its own answers counts as if we had seen them; of what nobody measured
-        the sizing table says how much was outside with the units that were ready.
+        the sizing table says how much was outside with the units that were ready, unless these are not those that were
+        planned: then it says nothing of the plan.
         """
         table = self.carrying.believed()
         if table is not None and closed.load.size and not self.fed:
@@ -117,7 +118,7 @@ class Witness:
                     self._prove(
                         Stretch(slot.ready, slot.seconds, arrivals, slot.outside, slot.counted)
                     )
-                else:
+                elif obeyed:
                     rate_rps = slot.load / slot.seconds * work_s / self.carrying.work_s
                     self.budget.reckon(reckoned(table, slot, rate_rps) * sample, now_s)
         self._hindsight.forget(closed.end_s)

@@ -15,7 +15,7 @@ from forecaster.demand.counted import Counted, counted_sums
 from forecaster.domain.alert import Kind
 from forecaster.domain.demand import SLOT_S, RequestBatch
 from forecaster.domain.reported import Reported
-from forecaster.domain.service import Pin
+from forecaster.domain.service import Mode, Pin
 from forecaster.store import Store
 from tests.integration.daemon_world import (
     CHAT,
@@ -97,6 +97,21 @@ def test_too_few_units_spend_the_budget_and_a_restart_knows(counted: CountedWorl
     counted.restart()
     again = counted.pilot.planner.budget
     assert again.reckoned == planner.budget.reckoned
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.APPROVE])
+def test_units_that_nobody_ordered_are_no_judge_of_the_plan(
+    counted: CountedWorld, mode: Mode
+) -> None:
+    (chat,) = counted.settings.service
+    watched = chat.model_copy(update={"mode": mode})
+    counted.settings = counted.settings.model_copy(update={"service": (watched,)})
+    counted.restart()
+    for _ in counted.steps(12):
+        pass
+    assert counted.fleet().ready == 0
+    planner = counted.pilot.planner
+    assert planner.budget.load_factor(planner.feed.day_requests) == 1.0
 
 
 def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_carry(
