@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 
 from forecaster.config import Settings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
@@ -16,7 +15,6 @@ from forecaster.config.settings import ServiceSettings
 from forecaster.daemon.service import Daemon
 from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.domain.pools import of_pool
-from forecaster.domain.service import Slo
 from forecaster.ingest.latencies import Histograms, Outside, Reporter, Reports
 from forecaster.ingest.meter import Meter
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
@@ -185,7 +183,7 @@ def _looks(settings: Settings, store: Store, daemon: Daemon, stack: ExitStack) -
             if reporter is not None:
                 step_s = settings.prometheus.step_s
                 reports = Reports(each.name, reporter, source, store.meters, step_s)
-                read = _with_reports(reports, partial(_slo_of, daemon, each.name), read)
+                read = _with_reports(reports, daemon, read)
             looks[each.name] = read
     return looks
 
@@ -202,19 +200,19 @@ def _read_pulled(meter: Meter, back_days: float) -> Look:
     return lambda now_s, stopped: meter.read(now_s - back_days * DAY_S, now_s, on_read, stopped)
 
 
-def _with_reports(reports: Reports, slo: Callable[[], Slo], read: Look) -> Look:
-    """What came of the requests is read before them: whoever plans on a minute knows how it went."""
+def _with_reports(reports: Reports, daemon: Daemon, read: Look) -> Look:
+    """What came of the requests is read before them: whoever plans on a minute knows how it went.
+
+    What goes wrong with it keeps nobody from counting.
+    """
+    name = reports.service
 
     def look(now_s: float, stopped: Callable[[], bool]) -> object:
-        reports.read(slo(), now_s, stopped)
+        with told(daemon, f"latencies {name}"):
+            reports.read(daemon.pilots[name].service.slo, now_s, stopped)  # the one in force now
         return read(now_s, stopped)
 
     return look
-
-
-def _slo_of(daemon: Daemon, service: str) -> Slo:
-    """The one in force: it can change while the daemon runs."""
-    return daemon.pilots[service].service.slo
 
 
 def _read_on(

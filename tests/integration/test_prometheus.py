@@ -213,6 +213,18 @@ def test_the_daemon_reads_on_while_it_leads(prometheus: str, store: Store) -> No
     assert "cannot be reached" in daemon.failures["metrics chat"]
 
 
+def test_latencies_that_cannot_be_asked_keep_nobody_from_counting(
+    prometheus: str, store: Store
+) -> None:
+    asked = settings(prometheus, preset="vllm", outside="sum(")
+    pilot = SimpleNamespace(service=asked.service[0].service())
+    daemon: Any = SimpleNamespace(leads=True, failures={}, pilots={"chat": pilot})
+    with reading(asked, store, daemon):
+        until(lambda: [s for s in store.services() if s.requests > 1000], "demand")
+    assert set(daemon.failures) == {"latencies chat"}
+    assert "parse error" in daemon.failures["latencies chat"]
+
+
 def minutes_of(truth: History, found: Reported) -> tuple[np.ndarray, np.ndarray]:
     """What truly ended in the minutes that were reported, and how much of it was late."""
     index = (found.start_s - truth.start_s) // 60
