@@ -87,7 +87,7 @@ class MetricsSettings(Table):
     @property
     def reported(self) -> bool:
         """Whether the model server is asked how many requests were outside the SLO."""
-        return self.source == "query" and bool(self.preset or self.outside)
+        return self.source in ("query", "push") and bool(self.preset or self.outside)
 
     @property
     def asked_of(self) -> Literal["", "query", "push", "spans"]:

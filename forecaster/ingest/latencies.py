@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from forecaster.demand.counted import grown, total
 from forecaster.domain.demand import SLOT_S, FloatArray
 from forecaster.domain.reported import NONE, Reported
+from forecaster.domain.samples import Stream
 from forecaster.domain.service import Slo
 from forecaster.ingest.meter import SETTLE_S, Span
 from forecaster.ingest.presets import Counters, Expressions, Source, series
@@ -82,6 +83,16 @@ class Histograms:
         starts = np.arange(from_s, to_s, step_s, dtype=np.int64)[known]
         return Reported(starts, ended[known], ended[known] * np.clip(share[known], 0, 1))
 
+    def bounds(self, slo: Slo) -> dict[str, float]:
+        """Bound of each series of buckets that is read."""
+        asked = asked_of(slo, self._counters.preset.times)
+        return {f"{name}_bucket": bound for _, name, bound in asked if name}
+
+    def selectors(self, slo: Slo) -> tuple[str, ...]:
+        """Every series that is read, all its buckets; none where a part of the SLO is missing."""
+        names = () if self.missing(slo) else self.bounds(slo)
+        return tuple(series(name, self._counters.match) for name in names)
+
     def _buckets(
         self, source: Source, name: str, bound_s: float, grid: tuple[int, int, int]
     ) -> Matrix:
@@ -89,7 +100,7 @@ class Histograms:
         key = (name, bound_s)
         query = series(f"{name}_bucket", self._counters.match, self._edges.get(key, ""))
         found = source.range(query, *grid)
-        edges = {each["le"] for labels in _around(found, bound_s).values() for each in labels}
+        edges = {le for near in _around(found, bound_s).values() for le in near}
         if edges:
             names = "|".join(sorted(edges)).replace(".", "[.]").replace("+", "[+]")
             self._edges[key] = f'le=~"{names}"'
@@ -174,6 +185,27 @@ def asked_of(slo: Slo, times: Mapping[str, str]) -> list[tuple[str, str, float]]
     ]
 
 
+def thinned(streams: Iterable[Stream], bounds: Mapping[str, float]) -> list[Stream]:
+    """Streams without the buckets that no bound needs.
+
+    Parameters
+    ----------
+    bounds : mapping of str to float
+        By the name of a bucket's series; streams of other names stay.
+    """
+    found = list(streams)
+    les: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
+    for each in found:
+        if each.name in bounds:
+            les.setdefault(_histogram(each), []).append(each.labels.get("le", ""))
+    near = {key: edges_near(names, bounds[key[0]]) for key, names in les.items()}
+    return [
+        each
+        for each in found
+        if each.name not in bounds or each.labels.get("le", "") in near[_histogram(each)]
+    ]
+
+
 def judged(found: Matrix, bound_s: float) -> tuple[FloatArray, FloatArray]:
     """Requests of each step, and how many of them within a bound, float64[T - 1] each.
 
@@ -191,9 +223,10 @@ def judged(found: Matrix, bound_s: float) -> tuple[FloatArray, FloatArray]:
     """
     growth = grown(found.values, found.target, found.born)
     counts, insides = [], []
+    les = np.array([labels.get("le", "") for labels in found.labels])
     for target, edges in _around(found, bound_s).items():
         own = found.target == target
-        cumulative = {_le(edge): total(growth[own & _is(found, edge["le"])]) for edge in edges}
+        cumulative = {float(edge): total(growth[own & (les == edge)]) for edge in edges}
         ends = sorted(cumulative)
         count = cumulative[math.inf]
         below = [edge for edge in ends if edge <= bound_s]
@@ -221,26 +254,30 @@ def finer(reported: Reported, step_s: int) -> Reported:
     )
 
 
-def _around(found: Matrix, bound_s: float) -> dict[int, list[Mapping[str, str]]]:
-    """By process, labels of the buckets that end next to the bound, and of the last one."""
-    by_target: dict[int, dict[float, Mapping[str, str]]] = {}
+def _histogram(bucket: Stream) -> tuple[str, frozenset[tuple[str, str]]]:
+    """What the buckets of one histogram have in common."""
+    return bucket.name, frozenset(pair for pair in bucket.labels.items() if pair[0] != "le")
+
+
+def edges_near(les: Iterable[str], bound_s: float) -> set[str]:
+    """Of the buckets of one histogram those that end next to a bound, and the last one.
+
+    Examples
+    --------
+    >>> sorted(edges_near(["0.5", "1.0", "2.5", "+Inf"], 1.2)), sorted(edges_near(["9", "+Inf"], 9.0))
+    (['+Inf', '1.0', '2.5'], ['+Inf', '9'])
+    """
+    by_end = {float(le): le for le in les if le}
+    below = [end for end in by_end if end <= bound_s]
+    above = [end for end in by_end if bound_s < end < math.inf]
+    kept = ([max(below)] if below else []) + ([min(above)] if above else [])
+    return {by_end[end] for end in (*kept, math.inf) if end in by_end}
+
+
+def _around(found: Matrix, bound_s: float) -> dict[int, set[str]]:
+    """By process, the buckets next to the bound, and the last one; without a last one nothing is known."""
+    les: dict[int, list[str]] = {}
     for labels, target in zip(found.labels, found.target.tolist(), strict=True):
-        by_target.setdefault(target, {})[_le(labels)] = labels
-    kept = {}
-    for target, edges in by_target.items():
-        if math.inf not in edges:
-            continue
-        below = [edge for edge in edges if edge <= bound_s]
-        above = [edge for edge in edges if bound_s < edge < math.inf]
-        near = [max(below)] if below else []
-        near += [min(above)] if above else []
-        kept[target] = [edges[edge] for edge in (*near, math.inf)]
-    return kept
-
-
-def _le(labels: Mapping[str, str]) -> float:
-    return float(labels.get("le", "nan"))
-
-
-def _is(found: Matrix, le: str) -> FloatArray:
-    return np.array([labels.get("le") == le for labels in found.labels], np.bool_)
+        les.setdefault(target, []).append(labels.get("le", ""))
+    near = {target: edges_near(names, bound_s) for target, names in les.items()}
+    return {target: edges for target, edges in near.items() if math.inf in map(float, edges)}

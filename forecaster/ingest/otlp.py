@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -46,7 +47,7 @@ Exponential: 1 Scaled* data_points, 2 int32 aggregation_temporality
 Number: 7 KeyValue* attributes, 2 fixed64 start_time_unix_nano, 3 fixed64 time_unix_nano,
   4 double as_double, 6 sfixed64 as_int, 8 uint32 flags
 Bucketed: 9 KeyValue* attributes, 2 fixed64 start_time_unix_nano, 3 fixed64 time_unix_nano,
-  4 fixed64 count, 5 double sum, 10 uint32 flags
+  4 fixed64 count, 5 double sum, 6 fixed64* bucket_counts, 7 double* explicit_bounds, 10 uint32 flags
 Scaled: 1 KeyValue* attributes, 2 fixed64 start_time_unix_nano, 3 fixed64 time_unix_nano,
   4 fixed64 count, 5 double sum, 10 uint32 flags
 Resource: 1 KeyValue* attributes
@@ -158,6 +159,8 @@ def _streams(metric: Any, about: Mapping[str, str]) -> Iterator[Stream]:
         for point in data.data_points:
             yield _one(f"{name}_count", point, float(point.count), about, delta)
             yield _one(f"{name}_sum", point, float(point.sum), about, delta)
+            if kind == "histogram":
+                yield from _buckets(name, point, about, delta)
     for point in metric.gauge.data_points:
         yield _one(name, point, point.as_double + point.as_int, about, False)
     if metric.sum.is_monotonic and not name.endswith("_total"):
@@ -165,6 +168,15 @@ def _streams(metric: Any, about: Mapping[str, str]) -> Iterator[Stream]:
     delta = metric.sum.aggregation_temporality == DELTA
     for point in metric.sum.data_points:
         yield _one(name, point, point.as_double + point.as_int, about, delta)
+
+
+def _buckets(name: str, point: Any, about: Mapping[str, str], delta: bool) -> Iterator[Stream]:
+    """The buckets of a histogram as Prometheus has them: each counts those below it, too."""
+    bounds = [f"{bound:g}" for bound in point.explicit_bounds]
+    if len(point.bucket_counts) != len(bounds) + 1:
+        return
+    for le, count in zip([*bounds, "+Inf"], accumulate(point.bucket_counts), strict=True):
+        yield _one(f"{name}_bucket", point, float(count), {**about, "le": le}, delta)
 
 
 def _one(name: str, point: Any, value: float, about: Mapping[str, str], delta: bool) -> Stream:

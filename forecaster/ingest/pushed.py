@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -74,13 +74,24 @@ class PushedSource:
 
 
 class PushedMeter:
-    """One service's demand from pushed samples, counted as they come and again where late ones do."""
+    """One service's demand from pushed samples, counted as they come and again where late ones do.
+
+    Parameters
+    ----------
+    judge : callable
+        Told each span before it is counted: says what was outside the SLO in it.
+    """
 
     def __init__(
-        self, service: str, question: Counters, samples: Samples, sink: CountedSink
+        self,
+        service: str,
+        question: Counters,
+        samples: Samples,
+        sink: CountedSink,
+        judge: Callable[[Span], None] = lambda span: None,
     ) -> None:
         self.service, self._question = service, question
-        self._samples, self._sink = samples, sink
+        self._samples, self._sink, self._judge = samples, sink, judge
         self._source = PushedSource(service, samples)
 
     def read(self, now_s: float) -> int:
@@ -107,6 +118,7 @@ class PushedMeter:
         for at_s in range(from_s, until_s, WINDOW_S):
             to_s = min(at_s + WINDOW_S, until_s)
             counted = self._question.counted(self._source, at_s, to_s, SLOT_S)
+            self._judge((at_s, to_s))
             arrivals += self._sink.replace(
                 self.service, NAME, (at_s, to_s), counted_sums(counted), counted.start_s
             )

@@ -13,13 +13,14 @@ from forecaster.config import Settings
 from forecaster.config.prometheus import MetricsSettings, PrometheusSettings
 from forecaster.config.settings import ServiceSettings
 from forecaster.daemon.service import Daemon
+from forecaster.domain.demand import SLOT_S
 from forecaster.domain.errors import SettingError, TidegateError
 from forecaster.domain.pools import of_pool
 from forecaster.ingest.latencies import Histograms, Outside, Reporter, Reports
-from forecaster.ingest.meter import Meter
+from forecaster.ingest.meter import Meter, Span
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
-from forecaster.ingest.pushed import PushedMeter
+from forecaster.ingest.pushed import PushedMeter, PushedSource
 from forecaster.store import Store
 from forecaster.wiring.checks import Check, Health
 from forecaster.wiring.stores import open_store
@@ -88,7 +89,7 @@ def reporter_of(service: str, metrics: MetricsSettings) -> Reporter | None:
 
 def examine_latencies(settings: Settings) -> Iterator[Check]:
     """Whether model servers say what was outside the SLO."""
-    for each in metered(settings, "query"):
+    for each in metered(settings, "query", "push"):
         reporter, name = reporter_of(each.name, each.metrics), each.name
         slo = each.service().slo
         missing = reporter.missing(slo) if reporter else ("outside",)
@@ -171,8 +172,9 @@ def _looks(settings: Settings, store: Store, daemon: Daemon, stack: ExitStack) -
     looks: dict[str, Look] = {}
     for each in metered(settings, "push"):
         counters = counters_of(each.name, each.metrics)
+        judge = judge_pushed(each.name, Histograms(counters), store, daemon)
         looks[each.name] = _count_pushed(
-            PushedMeter(each.name, counters, store.pushed, store.meters)
+            PushedMeter(each.name, counters, store.pushed, store.meters, judge)
         )
     if asked := metered(settings, "query"):
         source = stack.enter_context(closing(source_of(settings.prometheus)))
@@ -190,6 +192,21 @@ def _looks(settings: Settings, store: Store, daemon: Daemon, stack: ExitStack) -
 
 def _count_pushed(meter: PushedMeter) -> Look:
     return lambda now_s, stopped: meter.read(now_s)
+
+
+def judge_pushed(
+    service: str, times: Histograms, store: Store, daemon: Daemon
+) -> Callable[[Span], None]:
+    """What was outside the SLO, of samples that were pushed."""
+    source = PushedSource(service, store.pushed)
+
+    def judge(span: Span) -> None:
+        slo = daemon.pilots[service].service.slo
+        if not times.missing(slo):
+            found = times.reported(source, slo, *span, SLOT_S)
+            store.meters.report(service, span, found)
+
+    return judge
 
 
 def _read_pulled(meter: Meter, back_days: float) -> Look:

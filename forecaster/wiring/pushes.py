@@ -13,6 +13,7 @@ from forecaster.config import Settings
 from forecaster.config.settings import ServiceSettings
 from forecaster.domain.demand import RequestBatch
 from forecaster.domain.samples import Stream
+from forecaster.ingest.latencies import Histograms, thinned
 from forecaster.ingest.otlp import Call, answer, calls, metric_streams
 from forecaster.ingest.remote_write import streams
 from forecaster.ingest.selectors import Selector, selector
@@ -43,8 +44,12 @@ class Intake:
     ) -> None:
         self._store, self._now_s = store, now_s
         self._told: dict[str, list[tuple[str, Selector]]] = defaultdict(list)
+        self._bounds: dict[str, dict[str, float]] = {}
         for each in metered(settings, "push"):
-            for query in counters_of(each.name, each.metrics).selectors():
+            counters, slo = counters_of(each.name, each.metrics), each.service().slo
+            times = Histograms(counters)
+            self._bounds[each.name] = times.bounds(slo)
+            for query in (*counters.selectors(), *times.selectors(slo)):
                 asked = selector(query)
                 self._told[asked.name].append((each.name, asked))
         self._traced = [(each.name, _spans(each)) for each in metered(settings, "spans")]
@@ -88,7 +93,7 @@ class Intake:
             for name in services:
                 wanted[name].append(Stream(each.name, each.labels, good, each.delta))
         for name in sorted(wanted):
-            self._store.pushed.put(name, wanted[name])
+            self._store.pushed.put(name, thinned(wanted[name], self._bounds[name]))
         return Taken(sum(len(each.points) for each in found), refused, WHY)
 
     def _count(self, found: Sequence[Call], nameless: int) -> int:

@@ -24,12 +24,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from forecaster.config import Settings
-from forecaster.config.settings import ApiSettings
+from forecaster.config.settings import ApiSettings, ServiceSettings
 from forecaster.domain.samples import Point, Stream
 from forecaster.ingest import otlp
+from forecaster.ingest.latencies import Histograms
 from forecaster.ingest.presets import PRESETS, Counters
 from forecaster.ingest.pushed import PushedMeter
 from forecaster.store import Store
+from forecaster.wiring.meters import judge_pushed
 from forecaster.wiring.pushes import Intake
 from forecaster.wiring.running import serve_api
 from tests.integration.tier_helpers import CHAT, running, services
@@ -41,12 +43,22 @@ ASKED = {
     "web": {"source": "push", "preset": "gen_ai_client"},
     CHAT: {"source": "push", "preset": "gen_ai"},
 }
+WEB = ServiceSettings(
+    name="web",
+    unit="tiny-llama",
+    slo={"ttft_p99_s": None, "latency_p99_s": 5.0},
+    metrics=ASKED["web"],
+)
+BUCKETS = "gen_ai_client_operation_duration_seconds_bucket"
 
 
 @pytest.fixture
 def url(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Our API, named to the SDK the way its users name a collector."""
-    named = [{"name": k, "unit": "tiny-llama", "metrics": v} for k, v in ASKED.items()]
+    named = [
+        {"name": k, "unit": "tiny-llama", "metrics": v} for k, v in ASKED.items() if k != "web"
+    ]
+    named.append(WEB)
     settings = Settings(service=tuple(named), api=ApiSettings(port=0, token="all", push_token="p"))
     board: Any = SimpleNamespace(desk=None)
     with serve_api(settings, board, None, Intake(settings, store)) as found:
@@ -170,17 +182,23 @@ def test_instruments_of_the_sdk_are_counted(store: Store, url: str, delta: bool)
     usage = meter.create_histogram("gen_ai.client.token.usage", unit="{token}")
     model = {"gen_ai.request.model": "web"}
     for count in (3, 2):
-        for _ in range(count):
-            duration.record(0.5, model)
+        for number in range(count):
+            duration.record(8.0 if (count, number) == (2, 1) else 0.5, model)
             usage.record(50, model | {"gen_ai.token.type": "input"})
             usage.record(5, model | {"gen_ai.token.type": "output"})
         assert provider.force_flush()
     provider.shutdown()
     counters = Counters(PRESETS["gen_ai_client"], 'gen_ai_request_model="web"')
-    PushedMeter("web", counters, store.pushed, store.meters).read(time.time() + 120)
+    daemon: Any = SimpleNamespace(pilots={"web": SimpleNamespace(service=WEB.service())})
+    judge = judge_pushed("web", Histograms(counters), store, daemon)
+    PushedMeter("web", counters, store.pushed, store.meters, judge).read(time.time() + 120)
     slots = store.slots("web")
     sums = slots.arrivals.sum(), slots.prompt_tokens.sum(), slots.output_tokens.sum()
     assert sums == (5, 250, 25)
+    said = store.meters.reported("web", *FAR)
+    assert (said.requests.sum(), said.outside.sum()) == (5, pytest.approx(1))
+    edges = {each.labels["le"] for each in store.pushed.kept("web", BUCKETS, *FAR)}
+    assert edges == {"5", "10", "+Inf"}, "of fifteen buckets those that the bound needs"
 
 
 def test_increments_are_added_once_each(store: Store) -> None:

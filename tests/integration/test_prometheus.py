@@ -19,7 +19,7 @@ from forecaster.config import Settings, load_settings
 from forecaster.domain.reported import Reported
 from forecaster.domain.samples import Point, Stream
 from forecaster.domain.service import Slo
-from forecaster.ingest.latencies import Histograms, Outside, Reports
+from forecaster.ingest.latencies import Histograms, Outside, Reports, thinned
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
 from forecaster.ingest.pushed import PushedSource
@@ -54,7 +54,7 @@ class History:
         kinds: dict[str, list[str]] = {}
         for series, points in self.samples.items():
             name = series.partition("{")[0]
-            kinds.setdefault(name, []).extend(f"{series} {v:g} {at}" for at, v in points)
+            kinds.setdefault(name, []).extend(f"{series} {v:.12g} {at}" for at, v in points)
         lines = []
         for name, rows in kinds.items():
             lines += [f"# TYPE {name} unknown", *rows]
@@ -171,7 +171,18 @@ def test_pushed_samples_give_the_minutes_that_a_query_gives(
         labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         near = tuple(Point(at, value) for at, value in points if from_s - 600 < at <= to_s + 60)
         streams.append(Stream(name, labels, near))
-    store.pushed.put("chat", streams)
+    slo, times = Slo(ttft_p99_s=1.75, tpot_p99_s=0.1), Histograms(chat)
+    kept = thinned(streams, times.bounds(slo))
+    assert {each.labels.get("le") for each in kept if each.name.startswith("vllm:time_to")} == {
+        "1.0", "2.5", "+Inf",
+    }  # fmt: skip
+    store.pushed.put("chat", kept)
+    judged = times.reported(PushedSource("chat", store.pushed), slo, from_s, to_s, 60)
+    asked = Histograms(chat).reported(source, slo, from_s, to_s, 60)
+    assert np.array_equal(judged.start_s, asked.start_s)
+    assert np.allclose(judged.requests, asked.requests)
+    assert np.allclose(judged.outside, asked.outside)
+    assert judged.outside.sum() > 0
     pushed = chat.counted(PushedSource("chat", store.pushed), from_s, to_s, 60)
     pulled = chat.counted(source, from_s, to_s, 60)
     source.close()

@@ -237,7 +237,9 @@ def test_the_daemon_counts_what_comes_while_it_leads(store: Store) -> None:
     with reading(PUSHED, store, standby):
         pass
     assert store.services() == []
-    leader: Any = SimpleNamespace(leads=True, failures={})
+    service = PUSHED.service[0].service()
+    pilots = {"chat": SimpleNamespace(service=service)}
+    leader: Any = SimpleNamespace(leads=True, failures={}, pilots=pilots)
     with reading(PUSHED, store, leader):
         until(store.services, "the minutes")
     assert store.services()[0].requests == 12
