@@ -51,6 +51,8 @@ class ErrorBudget:
         Its attainment is the target.
     days : mapping of int to Spent
         What was measured so far, by day number.
+    beside : mapping of int to Spent
+        What was measured while others held the units: it is shown, and does not steer.
     reckoned : mapping of int to Spent
         What the sizing table says of requests whose times nobody measured: it steers as well, and is never
         shown as kept.
@@ -61,12 +63,19 @@ class ErrorBudget:
         slo: Slo,
         days: Mapping[int, Spent] | None = None,
         reckoned: Mapping[int, Spent] | None = None,
+        beside: Mapping[int, Spent] | None = None,
     ) -> None:
         self.slo = slo
         self.days, self.reckoned = dict(days or {}), dict(reckoned or {})
+        self.beside = dict(beside or {})
 
     def add(
-        self, records: Sequence[RequestRecord], now_s: float, foreseen: float = 0.0
+        self,
+        records: Sequence[RequestRecord],
+        now_s: float,
+        foreseen: float = 0.0,
+        *,
+        obeyed: bool = True,
     ) -> tuple[int, int]:
         """Count records; return how many were outside, and all that count.
 
@@ -74,6 +83,8 @@ class ErrorBudget:
         ----------
         foreseen : float
             Requests outside that were expected meanwhile.
+        obeyed : bool
+            Whether what ran is what was planned.
         """
         outside = total = 0
         for record in records:
@@ -81,16 +92,21 @@ class ErrorBudget:
             if outcome is not Outcome.NOT_OURS:
                 total += 1
                 outside += outcome is not Outcome.INSIDE
-        _count(self.days, Spent(outside, total, foreseen), now_s)
+        self.measure(Spent(outside, total, foreseen), now_s, obeyed=obeyed)
         return outside, total
 
-    def measure(self, spent: Spent, now_s: float) -> None:
-        """Count requests whose times somebody else measured."""
-        _count(self.days, spent, now_s)
+    def measure(self, spent: Spent, now_s: float, *, obeyed: bool = True) -> None:
+        """Count requests whose times were measured; see `add`."""
+        self._count(self.days if obeyed else self.beside, spent, now_s)
 
     def reckon(self, spent: Spent, now_s: float) -> None:
         """Count requests whose times nobody measured."""
-        _count(self.reckoned, spent, now_s)
+        self._count(self.reckoned, spent, now_s)
+
+    @property
+    def kept(self) -> Spent:
+        """All that was measured in the budget's days."""
+        return sum((*self.days.values(), *self.beside.values()), Spent())
 
     def load_factor(self, day_requests: float) -> float:
         """Times the forecast load that is planned for, see `planning.budget`."""
@@ -99,9 +115,9 @@ class ErrorBudget:
         allowed = 1.0 - self.slo.attainment
         return load_factor(spent.outside, spent.requests, spent.foreseen, allowed, day)
 
-
-def _count(days: dict[int, Spent], spent: Spent, now_s: float) -> None:
-    today = int(now_s // DAY_S)
-    days[today] = days.get(today, Spent()) + spent
-    for day in [day for day in days if day <= today - BUDGET_DAYS]:
-        del days[day]
+    def _count(self, days: dict[int, Spent], spent: Spent, now_s: float) -> None:
+        today = int(now_s // DAY_S)
+        days[today] = days.get(today, Spent()) + spent
+        for each in (self.days, self.reckoned, self.beside):
+            for day in [day for day in each if day <= today - BUDGET_DAYS]:
+                del each[day]

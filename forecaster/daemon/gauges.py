@@ -105,11 +105,10 @@ def kept(budget: ErrorBudget) -> tuple[float, float]:
     >>> kept(ErrorBudget(Slo(ttft_p99_s=1.0, attainment=0.99), {0: Spent(5, 1000)}))
     (0.995, 0.5)
     """
-    requests = sum(each.requests for each in budget.days.values())
-    outside = sum(each.outside for each in budget.days.values())
-    if not requests:
+    spent = budget.kept
+    if not spent.requests:
         return math.nan, 1.0
-    share = outside / requests
+    share = spent.outside / spent.requests
     return 1.0 - share, round(1.0 - share / (1.0 - budget.slo.attainment), 9)
 
 

@@ -231,7 +231,8 @@ class Pilot:
         now_s = self.clock.now_s()
         seconds = 0.0 if self.watched_s is None else self.observed_s - self.watched_s
         self.watched_s = self.observed_s
-        self.planner.witness.watch(own, fleet, now_s, seconds)
+        obeyed = self.gate.obeyed
+        self.planner.witness.watch(own, fleet, now_s, seconds, obeyed=obeyed)
         return self.planner.witness.breach_erl(self.state.forecast, now_s)
 
     def tick(self) -> Decision | None:

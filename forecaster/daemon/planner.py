@@ -130,6 +130,7 @@ class Planner:
             "evidence": list(self.carrying.belief.evidence),
             "budget": spent_by_day(self.budget.days),
             "reckoned": spent_by_day(self.budget.reckoned),
+            "beside": spent_by_day(self.budget.beside),
             "asked": self.carrying.asked, "price": self._price and list(self._price),
         }  # fmt: skip
 
@@ -137,6 +138,7 @@ class Planner:
         """Go on from what `learnt` returned, here or in another daemon."""
         self.budget.days = days_of(learnt.get("budget"))
         self.budget.reckoned = days_of(learnt.get("reckoned"))
+        self.budget.beside = days_of(learnt.get("beside"))
         belief = Belief(self.settings.planner.believed, evidence_of(learnt.get("evidence")))
         self.carrying.belief = belief
         self.carrying.go_on(learnt.get("asked"))
@@ -204,7 +206,7 @@ class Planner:
         obeyed : bool
             Whether what runs is what was planned.
         """
-        self.witness.look_back(self.feed.advance(until_s), now_s, obeyed)
+        self.witness.look_back(self.feed.advance(until_s), now_s, obeyed=obeyed)
 
     def plan(
         self, now_s: float, fleet: Fleet | None = None, nowcast_erl: float | None = None

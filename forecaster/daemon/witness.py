@@ -71,7 +71,13 @@ class Witness:
         self._arrivals, self._evidence = Arrivals(), Evidence()
 
     def watch(
-        self, records: Sequence[RequestRecord], fleet: Fleet, now_s: float, seconds: float
+        self,
+        records: Sequence[RequestRecord],
+        fleet: Fleet,
+        now_s: float,
+        seconds: float,
+        *,
+        obeyed: bool = True,
     ) -> None:
         """Learn from the requests of one tick: budget, belief, arrivals.
 
@@ -81,6 +87,8 @@ class Witness:
             Requests of this service that ended in the tick.
         seconds : float
             Since the last tick.
+        obeyed : bool
+            Whether what runs is what was planned: else it says what units carry, and nothing of the plan.
         """
         ready = self._ready(fleet)
         batch_s = self._batch_s(records)
@@ -91,7 +99,7 @@ class Witness:
         if self.fed:
             share = seconds * self.service.log_sample
             foreseen = self.expected.outside_rps(ready, now_s) * share
-            outside, counted = self.budget.add(records, now_s, foreseen)
+            outside, counted = self.budget.add(records, now_s, foreseen, obeyed=obeyed)
             self._prove(Stretch(ready, seconds, arrivals, outside, counted, batch_s))
 
     def note(self, fleet: Fleet, now_s: float) -> None:
@@ -99,12 +107,16 @@ class Witness:
         ready = self._ready(fleet)
         self._hindsight.note(now_s, ready, self.expected.outside_rps(ready, now_s))
 
-    def look_back(self, closed: Closed, now_s: float, obeyed: bool = True) -> None:
+    def look_back(self, closed: Closed, now_s: float, *, obeyed: bool = True) -> None:
         """Judge slots that closed, where no tier of ours tells of every request.
 
         What the model server says of its own answers counts as if we had seen them; of what nobody measured
-        the sizing table says how much was outside with the units that were ready, unless these are not those that were
-        planned: then it says nothing of the plan.
+        the sizing table says how much was outside with the units that were ready.
+
+        Parameters
+        ----------
+        obeyed : bool
+            See `watch`.
         """
         table = self.carrying.believed()
         if table is not None and closed.load.size and not self.fed:
@@ -113,7 +125,7 @@ class Witness:
             said = self._reported(closed.start_s, closed.end_s) if asked else NONE
             for slot in seen_again(closed, self._hindsight, said):
                 if slot.counted:
-                    self.budget.measure(slot.spent, now_s)
+                    self.budget.measure(slot.spent, now_s, obeyed=obeyed)
                     arrivals = slot.load * sample
                     self._prove(
                         Stretch(slot.ready, slot.seconds, arrivals, slot.outside, slot.counted)

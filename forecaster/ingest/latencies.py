@@ -26,6 +26,10 @@ WINDOW_S = 3 * 3600
 """Read at once: every bucket of every process."""
 
 
+Process = tuple[str, str]
+"""Job and instance."""
+
+
 class Reporter(Protocol):
     """What is asked for one service."""
 
@@ -60,7 +64,7 @@ class Histograms:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._edges: dict[tuple[str, float], str] = {}
+        self._known: dict[tuple[str, float], tuple[str, set[Process]]] = {}
 
     def missing(self, slo: Slo) -> tuple[str, ...]:
         """Parts of an SLO that no histogram tells."""
@@ -96,16 +100,17 @@ class Histograms:
     def _buckets(
         self, source: Source, name: str, bound_s: float, grid: tuple[int, int, int]
     ) -> Matrix:
-        """The buckets around the bound; all of them as long as these are not known."""
-        key = (name, bound_s)
-        query = series(f"{name}_bucket", self._counters.match, self._edges.get(key, ""))
-        found = source.range(query, *grid)
-        edges = {le for near in _around(found, bound_s).values() for le in near}
-        if edges:
-            names = "|".join(sorted(edges)).replace(".", "[.]").replace("+", "[+]")
-            self._edges[key] = f'le=~"{names}"'
-        else:
-            self._edges.pop(key, None)
+        """The buckets around the bound; all of them where a process comes whose buckets are not known yet."""
+        key, match = (name, bound_s), self._counters.match
+        if key in self._known:
+            edges, known = self._known[key]
+            found = source.range(series(f"{name}_bucket", match, edges), *grid)
+            if found.labels and processes(found) <= known:
+                return found
+        found = source.range(series(f"{name}_bucket", match), *grid)
+        near = {le for each in _around(found, bound_s).values() for le in each}
+        names = "|".join(sorted(near)).replace(".", "[.]").replace("+", "[+]")
+        self._known[key] = (f'le=~"{names}"', processes(found))
         return found
 
 
@@ -169,6 +174,11 @@ class Reports:
             to_s = min(at_s + WINDOW_S, until_s)
             found = self._reporter.reported(self._source, slo, at_s, to_s, step_s)
             self._sink.report(self.service, (at_s, to_s), finer(found, step_s))
+
+
+def processes(found: Matrix) -> set[Process]:
+    """Who tells: series of one process have the same buckets."""
+    return {(each.get("job", ""), each.get("instance", "")) for each in found.labels}
 
 
 def asked_of(slo: Slo, times: Mapping[str, str]) -> list[tuple[str, str, float]]:

@@ -16,6 +16,7 @@ from forecaster.domain.alert import Kind
 from forecaster.domain.demand import SLOT_S, RequestBatch
 from forecaster.domain.reported import Reported
 from forecaster.domain.service import Mode, Pin
+from forecaster.domain.word import Word
 from forecaster.store import Store
 from tests.integration.daemon_world import (
     CHAT,
@@ -112,6 +113,26 @@ def test_units_that_nobody_ordered_are_no_judge_of_the_plan(
     assert counted.fleet().ready == 0
     planner = counted.pilot.planner
     assert planner.budget.load_factor(planner.feed.day_requests) == 1.0
+    assert math.isnan(kept(planner.budget)[0])
+
+
+def test_what_others_kept_is_shown_and_does_not_steer(learned_store: Store, tmp_path: Path) -> None:
+    """A tier of ours that logs: nobody obeys, everybody is late."""
+    seen = world(learned_store, tmp_path, at_h=MORNING_H, mode=Mode.OBSERVE)
+    seen.lateness = lambda ready, came, seconds: 0.5
+    for _ in seen.steps(12):
+        pass
+    planner = seen.pilot.planner
+    assert kept(planner.budget)[0] == pytest.approx(0.5, abs=0.02)
+    assert planner.budget.load_factor(planner.feed.day_requests) == 1.0
+    seen.restart()
+    assert kept(seen.pilot.planner.budget)[0] == pytest.approx(0.5, abs=0.02)
+    seen.pilot.gate.mode = Mode.ACT
+    seen.store.switch(seen.clock.now, CHAT, "mode", Mode.ACT.value, Word("test"))
+    for _ in seen.steps(6):
+        pass
+    planner = seen.pilot.planner
+    assert planner.budget.load_factor(planner.feed.day_requests) > 1.0
 
 
 def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_carry(

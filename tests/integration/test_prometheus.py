@@ -265,6 +265,14 @@ def test_latencies_of_the_server_say_what_was_outside(
     restart = truth.start_s + 2 * 86_400
     reborn = chat.reported(source, slo, restart - 3600, restart + 3600, 60)
     assert reborn.outside.sum() == pytest.approx(minutes_of(truth, reborn)[1].sum(), rel=0.02)
+    # a process that comes later has buckets of its own: all are asked for again
+    early = chat.reported(source, slo, truth.start_s + 3600, truth.start_s + 7200, 60)
+    fresh = Histograms(Counters(PRESETS["vllm"], 'model_name="chat"'))
+    assert np.allclose(
+        fresh.reported(source, slo, truth.start_s + 3600, truth.start_s + 7200, 60).outside,
+        early.outside,
+    )
+    assert np.allclose(fresh.reported(source, slo, from_s, to_s, 60).outside, found.outside)
     # one store, read on
     reports = Reports("chat", chat, source, store.meters, 60)
     reports.read(slo, to_s)
