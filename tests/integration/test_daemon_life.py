@@ -69,9 +69,8 @@ def test_settings_that_want_a_restart_leave_everything_as_it_was(noon: World) ->
 
 def test_a_hangup_is_heard_where_no_terminal_is_and_a_stop_stops() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITS],
+        ["env", "--default-signal=HUP", sys.executable, "-c", WAITS],  # whoever runs us under nohup
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs us under nohup
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"

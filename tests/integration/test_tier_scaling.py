@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from actuators.onnx_tier.spec import TierService
 from forecaster.domain.errors import CapacityDeniedError, UnitGoneError
 from forecaster.domain.lifecycle import UnitState
+from forecaster.domain.units import UnitView
 from tests.integration.tier_helpers import (
     CHAT,
     CLASSIFIER,
@@ -128,11 +129,19 @@ def test_a_killed_unit_hands_its_requests_to_another(
     llama = BareLlama(models)
     tier.ready(CHAT, 2)
     with ThreadPoolExecutor(12) as pool:
-        running = [pool.submit(_complete, http, f"boat {n}", 400) for n in range(12)]
-        busiest = until(
-            lambda: [u for u in tier.actuator.observe(CHAT).units if u.in_flight >= 5],
-            "a unit is busy",
-        )[0]
+        running: list[Future[httpx.Response]] = []
+
+        def busy() -> list[UnitView]:
+            if all(
+                each.done() for each in running
+            ):  # also where nobody looked while they were served
+                first = len(running)
+                running.extend(
+                    pool.submit(_complete, http, f"boat {n}", 400) for n in range(first, first + 12)
+                )
+            return [u for u in tier.actuator.observe(CHAT).units if u.in_flight >= 5]
+
+        busiest = until(busy, "a unit is busy")[0]
         os.kill(tier.pid_of(busiest.unit_id), signal.SIGKILL)
         answers = [each.result() for each in running]
     for number, answer in enumerate(answers):
