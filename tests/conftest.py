@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+import actuators  # noqa: F401  sets how gRPC behaves around a fork, before it is imported
 from forecaster.store import EmbeddedServer, Store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -53,7 +53,8 @@ def api(store: Store, tmp_path: Path, jobs: ReplayJobs) -> Iterator[httpx.Client
     chosen = found.settings.model_copy(update={"api": ApiSettings(port=0)})
     with (
         serve_api(chosen, found.board, jobs) as url,
-        httpx.Client(base_url=url, timeout=60) as client,
+        # a connection for each call: one that idles while a replay runs may be closed just as it is used
+        httpx.Client(base_url=url, timeout=60, headers={"Connection": "close"}) as client,
     ):
         yield client
 
