@@ -99,7 +99,7 @@ class Board:
             "champion": state.forecast.model if state.forecast else None,
             "lead_time_s": state.lead_time_s,
             "believed": pilot.planner.carrying.belief.factor,
-            "load_factor": pilot.planner.budget.load_factor(pilot.planner.feed.day_requests),
+            **views.budget(pilot),
             "pin": asdict(pilot.planner.pin) if pilot.planner.pin else None,
             "forecast_rps": views.at(state.forecast, now_s, 0.5),
             "planned_rps": slot.high_rate_rps if slot else None,

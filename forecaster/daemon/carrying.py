@@ -61,6 +61,7 @@ class Carrying:
         self.table: SizingTable | None = None
         self._asked: Question | None = None
         self._before: Question | None = None
+        self._first: Question | None = None
         self._made: tuple[SizingTable, float, int, Capacity] | None = None
 
     @property
@@ -120,9 +121,18 @@ class Carrying:
         self._before = None
         if self._asked is not None and not moved(self._asked, asked):
             return
-        found = self.tables(self.service.name, rounded(asked), self.service.limits.max_units)
+        found = self._find(asked)
+        if found is None and self.table is None:
+            # a young service's mix moves from one plan to the next: the first table that is there is better than none
+            if self._first is None:
+                self._first = asked
+            asked = self._first
+            found = self._find(asked)
         if found is not None:
-            self.table, self._asked = found, asked
+            self.table, self._asked, self._first = found, asked, None
+
+    def _find(self, asked: Question) -> SizingTable | None:
+        return self.tables(self.service.name, rounded(asked), self.service.limits.max_units)
 
     @property
     def _factor(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class Spent:
     outside: float = 0
     requests: float = 0
     foreseen: float = 0.0
+
+    @property
+    def attainment(self) -> float:
+        """Share of the requests inside the SLO; NaN without any."""
+        return 1.0 - self.outside / self.requests if self.requests else math.nan
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(

@@ -105,11 +105,10 @@ def kept(budget: ErrorBudget) -> tuple[float, float]:
     >>> kept(ErrorBudget(Slo(ttft_p99_s=1.0, attainment=0.99), {0: Spent(5, 1000)}))
     (0.995, 0.5)
     """
-    spent = budget.kept
-    if not spent.requests:
+    attainment = budget.kept.attainment
+    if math.isnan(attainment):
         return math.nan, 1.0
-    share = spent.outside / spent.requests
-    return 1.0 - share, round(1.0 - share / (1.0 - budget.slo.attainment), 9)
+    return attainment, round(1.0 - (1.0 - attainment) / (1.0 - budget.slo.attainment), 9)
 
 
 def _quantiles(forecast: QuantileForecast, at_s: float) -> list[tuple[float, float, float]]:

@@ -193,10 +193,9 @@ class Slot(NamedTuple):
         """Requests that the plan of then expected outside."""
         return sum(each.seconds * each.foreseen_rps for each in self.pieces)
 
-    @property
-    def spent(self) -> Spent:
-        """What was measured; where nobody knows what was ready, as much was foreseen as came."""
-        foreseen = self.foreseen if self.pieces else self.outside
+    def measured(self, log_sample: float) -> Spent:
+        """What was reported, of the requests that the log keeps; where nobody knows what was ready, as much was foreseen as came."""
+        foreseen = self.foreseen * log_sample if self.pieces else self.outside
         return Spent(self.outside, self.counted, foreseen)
 
 

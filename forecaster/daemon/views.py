@@ -25,13 +25,20 @@ def waiting(pilot: Pilot) -> dict[str, Any] | None:
     }
 
 
+def budget(pilot: Pilot) -> dict[str, Any]:
+    """What was kept of the SLO in the budget's days, whoever measured it, and what that makes of the plan."""
+    found = pilot.planner.budget
+    return {
+        "kept": {"requests": found.kept.requests, "attainment": found.kept.attainment},
+        "load_factor": found.load_factor(pilot.planner.feed.day_requests),
+    }
+
+
 def at(forecast: QuantileForecast | None, time_s: float, level: float) -> float | None:
     """The forecast rate at a moment, requests/s; None where there is none."""
     if forecast is None:
         return None
-    index = int((time_s - forecast.start_s) // forecast.slot_s)
-    rates = forecast.at_level(level)
-    value = float(rates[min(max(index, 0), rates.size - 1)])
+    value = float(forecast.at_level(level)[forecast.row_at(time_s)])
     return value if math.isfinite(value) else None
 
 

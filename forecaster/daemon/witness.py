@@ -125,7 +125,7 @@ class Witness:
             said = self._reported(closed.start_s, closed.end_s) if asked else NONE
             for slot in seen_again(closed, self._hindsight, said):
                 if slot.counted:
-                    self.budget.measure(slot.spent, now_s, obeyed=obeyed)
+                    self.budget.measure(slot.measured(sample), now_s, obeyed=obeyed)
                     arrivals = slot.load * sample
                     self._prove(
                         Stretch(slot.ready, slot.seconds, arrivals, slot.outside, slot.counted)

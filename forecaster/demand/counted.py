@@ -159,14 +159,23 @@ def finer(counted: Counted, step_s: int) -> Counted:
     >>> finer(long, 120).arrivals.tolist()
     [5.0, 5.0]
     """
-    parts = step_s // SLOT_S
-    offsets = SLOT_S * np.arange(parts)
     return Counted(
-        (counted.start_s[:, None] + offsets).reshape(-1),
-        np.repeat(counted.arrivals / parts, parts),
-        np.repeat(counted.prompt_tokens / parts, parts),
-        np.repeat(counted.output_tokens / parts, parts),
+        slots_of(counted.start_s, step_s),
+        shared_out(counted.arrivals, step_s),
+        shared_out(counted.prompt_tokens, step_s),
+        shared_out(counted.output_tokens, step_s),
     )
+
+
+def slots_of(start_s: IntArray, step_s: int) -> IntArray:
+    """Starts of the slots of steps, epoch seconds."""
+    return np.asarray((start_s[:, None] + SLOT_S * np.arange(step_s // SLOT_S)).reshape(-1))
+
+
+def shared_out(totals: FloatArray, step_s: int) -> FloatArray:
+    """Totals of steps, an equal part to each of their slots."""
+    parts = step_s // SLOT_S
+    return np.repeat(totals / parts, parts)
 
 
 def _rounded(arrivals: FloatArray, start_s: IntArray, seed: int) -> IntArray:

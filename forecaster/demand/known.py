@@ -24,9 +24,14 @@ def known_until(series: DemandSeries, until_s: float) -> DemandSeries:
     unknown = ends_s > until_s
     if not unknown.any():
         return series
-    work_s = np.where(unknown, np.nan, series.work_s) if series.work_s.size else series.work_s
-    arrivals = np.where(unknown, np.nan, series.arrivals)
-    return replace(series, arrivals=arrivals, work_s=work_s)
+
+    def masked(values: FloatArray) -> FloatArray:
+        return np.where(unknown, np.nan, values) if values.size else values
+
+    return replace(
+        series, arrivals=masked(series.arrivals), prompt_tokens=masked(series.prompt_tokens),
+        output_tokens=masked(series.output_tokens), work_s=masked(series.work_s),
+    )  # fmt: skip
 
 
 def silent_slots(series: DemandSeries) -> FloatArray:

@@ -89,7 +89,12 @@ def reporter_of(service: str, metrics: MetricsSettings) -> Reporter | None:
 
 def examine_latencies(settings: Settings) -> Iterator[Check]:
     """Whether model servers say what was outside the SLO."""
-    for each in metered(settings, "query", "push"):
+    asked = metered(settings, "query", "push")
+    if not asked:
+        return
+    with open_store(settings) as store:
+        known = {each.name: store.meters.reported_until_s(each.name) for each in asked}
+    for each in asked:
         reporter, name = reporter_of(each.name, each.metrics), each.name
         slo = each.service().slo
         missing = reporter.missing(slo) if reporter else ("outside",)
@@ -101,8 +106,7 @@ def examine_latencies(settings: Settings) -> Iterator[Check]:
                 "say it in PromQL: metrics.outside",
             )  # fmt: skip
             continue
-        with open_store(settings) as store:
-            until_s = store.meters.reported_until_s(name)
+        until_s = known[name]
         age_s = math.inf if until_s is None else time.time() - until_s
         yield Check(
             "latencies",
@@ -110,7 +114,9 @@ def examine_latencies(settings: Settings) -> Iterator[Check]:
             f"{name}: what was outside the SLO is known until {age_s:.0f} s ago"
             if until_s is not None
             else f"{name}: its latencies are not known yet",
-            "look for the histograms of its preset in Prometheus" if age_s > LATE_S else "",
+            "its histograms must be in Prometheus, with a bucket that ends near each bound"
+            if age_s > LATE_S
+            else "",
         )
 
 

@@ -13,7 +13,8 @@ from forecaster.config import Settings
 from forecaster.config.settings import ServiceSettings
 from forecaster.domain.demand import RequestBatch
 from forecaster.domain.samples import Stream
-from forecaster.ingest.latencies import Histograms, thinned
+from forecaster.ingest.buckets import thinned
+from forecaster.ingest.latencies import Histograms
 from forecaster.ingest.otlp import Call, answer, calls, metric_streams
 from forecaster.ingest.remote_write import streams
 from forecaster.ingest.selectors import Selector, selector

@@ -80,10 +80,13 @@ def test_the_preset_counts_what_came_and_how_it_went(frontend: Peer) -> None:
     assert counted.output_tokens.tolist() == [REQUESTS * OUTPUT]
     assert counted.prompt_tokens[0] >= REQUESTS * len("how high is the tide")
     times = Histograms(counters)
-    slow = times.reported(scrapes, Slo(ttft_p99_s=1e-9), 0, 60, 60)
+    # edges of its own buckets: no first token comes within two milliseconds, every answer within two minutes
+    slow = times.reported(scrapes, Slo(ttft_p99_s=0.0022), 0, 60, 60)
     assert (slow.requests.tolist(), slow.outside.round(3).tolist()) == ([REQUESTS], [REQUESTS])
-    kept = times.reported(scrapes, Slo(ttft_p99_s=60.0, latency_p99_s=60.0), 0, 60, 60)
+    kept = times.reported(scrapes, Slo(ttft_p99_s=100.0, latency_p99_s=130.0), 0, 60, 60)
     assert kept.outside.tolist() == [0.0]
+    # its first bucket of durations ends at two seconds: what is below is not told
+    assert not times.reported(scrapes, Slo(latency_p99_s=0.5), 0, 60, 60).start_s.size
     assert times.missing(Slo(ttft_p99_s=1.0, tpot_p99_s=0.1)) == ("tpot",)  # it times every token
 
 

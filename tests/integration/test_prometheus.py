@@ -19,7 +19,8 @@ from forecaster.config import Settings, load_settings
 from forecaster.domain.reported import Reported
 from forecaster.domain.samples import Point, Stream
 from forecaster.domain.service import Slo
-from forecaster.ingest.latencies import Histograms, Outside, Reports, thinned
+from forecaster.ingest.buckets import thinned
+from forecaster.ingest.latencies import Histograms, Outside, Reports
 from forecaster.ingest.presets import PRESETS, Counters, Expressions
 from forecaster.ingest.prometheus import Address, Prometheus
 from forecaster.ingest.pushed import PushedSource
@@ -261,7 +262,7 @@ def test_latencies_of_the_server_say_what_was_outside(
     between = chat.reported(source, Slo(ttft_p99_s=1.75, tpot_p99_s=0.1), from_s, to_s, 60)
     assert between.outside.sum() == pytest.approx(0.75 * late.sum(), rel=0.01)
     beyond = chat.reported(source, Slo(ttft_p99_s=9.0), from_s, to_s, 60)
-    assert beyond.outside.sum() == pytest.approx(late.sum() / 2, rel=0.01)
+    assert not beyond.start_s.size, "nobody knows of what lies beyond the last bucket"
     restart = truth.start_s + 2 * 86_400
     reborn = chat.reported(source, slo, restart - 3600, restart + 3600, 60)
     assert reborn.outside.sum() == pytest.approx(minutes_of(truth, reborn)[1].sum(), rel=0.02)
@@ -325,7 +326,12 @@ def test_promql_of_your_own_tells_what_was_outside(prometheus: str, truth: Histo
     own = Outside(expression, Counters(PRESETS["vllm"], 'model_name="chat"'))
     from_s = truth.start_s + 3600
     found = own.reported(source, Slo(), from_s, from_s + 36_000, 300)
+    mistyped = Outside("sum(increase(slwo_total[$step]))", own.question)
+    assert not mistyped.reported(source, Slo(), from_s, from_s + 36_000, 300).start_s.size
+    never = Outside("sum(increase(slow_total[$step])) or vector(0)", own.question)
+    kept = never.reported(source, Slo(), from_s, from_s + 36_000, 300)
     source.close()
+    assert (kept.start_s.size, kept.outside.sum()) == (found.start_s.size, 0)
     assert found.outside.sum() / found.requests.sum() == pytest.approx(LATE, rel=0.15)
 
 

@@ -56,9 +56,9 @@ def test_what_a_model_server_reports_goes_before_the_table() -> None:
     first, second, third = seen_again(closed, watched(1, 2, 2, 2, 2), said)
     assert (first.counted, first.outside, first.ready) == (1100.0, 11.0, MIXED)
     assert (second.counted, second.ready) == (0.0, 2)
-    assert first.spent == Spent(11.0, 1100.0, 120.0)
+    assert first.measured(0.5) == Spent(11.0, 1100.0, 60.0)
     # nobody knows what was ready: what it took is no sign of care or of its want
-    assert third.spent == Spent(500.0, 1000.0, 500.0)
+    assert third.measured(0.5) == Spent(500.0, 1000.0, 500.0)
 
 
 def test_a_pause_hides_what_was_ready_meanwhile() -> None:

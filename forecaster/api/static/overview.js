@@ -5,7 +5,7 @@ const ALERTS_MOST = 100, LINES_MOST = 200, FILTER_FROM = 20;
 function serviceLine(s) {
   const link = element("a", s.name, { href: "?service=" + encodeURIComponent(s.name) + "#service" });
   link.onclick = (event) => { event.preventDefault(); pick(s.name, "#service"); };
-  const kept = s.served.requests ? s.served.attainment : null;
+  const kept = s.served.requests ? s.served.attainment : s.kept.attainment;
   return [link, number(s.forecast_rps), s.units.ready, s.units.warming, s.need_units ?? "–", s.hold_units ?? "–",
     percent(kept, 2), percent(s.ledger.saved_share, 0), s.frozen ? say("frozen") : say(s.mode), s.champion ?? "–",
     element("span", s.note || "–", { class: "note" })];

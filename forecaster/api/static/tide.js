@@ -10,12 +10,12 @@ function showFigures(s) {
   byId("units").textContent = u.ready + (u.warming ? " + " + say("{n} warming", { n: u.warming }) : "");
   byId("units-detail").textContent = say("need {need}, hold {hold}", { need: s.need_units ?? "–", hold: s.hold_units ?? "–" }) +
     (u.draining ? ", " + say("{n} draining", { n: u.draining }) : "") + " · " + say("lead p90 {s} s", { s: number(s.lead_time_s / overview.speed, 2) });
-  const kept = served.requests ? served.attainment : null;
+  const kept = served.requests ? served.attainment : s.kept.attainment;
   byId("slo").textContent = percent(kept, 2);
   byId("slo").className = "big " + (kept === null ? "" : kept >= s.slo.attainment ? "good" : "bad");
   const first = s.slo.ttft_p99_s !== null ? say("TTFT p99 {was} of {slo}", { was: milli(served.ttft_p99_s), slo: milli(s.slo.ttft_p99_s) })
     : say("latency p99 {was} of {slo}", { was: milli(served.latency_p99_s), slo: milli(s.slo.latency_p99_s) });
-  byId("slo-detail").textContent = say("{n} requests", { n: served.requests }) + ", " + first;
+  byId("slo-detail").textContent = say("{n} requests", { n: served.requests || Math.round(s.kept.requests) }) + ", " + first;
   byId("saved").textContent = percent(paid.saved_share, 0);
   byId("saved-detail").textContent = say("{paid} unit-hours, static peak of {peak} would be {static}",
     { paid: number(paid.paid_s / 3600), peak: paid.peak_units, static: number(paid.static_peak_s / 3600) });
