@@ -60,6 +60,9 @@ def ingest_command(
     new lines. Bad lines are counted by reason and kept in a rejects file. With --follow files may be
     quoted patterns, and rotation by renaming, truncating and compressing is seen through.
 
+    A log that tells what became of its requests (ttft_ms, latency_s, status, or --column latency=took:ms) says
+    what was kept of the SLO as well.
+
     Examples: `tidegate ingest requests.csv.gz` · `zcat access.log.gz | tidegate ingest - -s web` ·
     `tidegate ingest --follow '/var/log/pods/*/requests.jsonl' -s chat`
     """
@@ -178,6 +181,7 @@ def as_dict(reports: list[IngestReport]) -> dict[str, Any]:
         "accepted": sum(report.accepted for report in reports),
         "rejected": sum(report.rejected for report in reports),
         "skipped": sum(report.skipped for report in reports),
+        "told": sum(report.told for report in reports),
         "rejects_by_reason": dict(reasons),
         "rejects_files": [str(r.rejects_path) for r in reports if r.rejects_path is not None],
         "first": iso(min(firsts)) if firsts else None,
@@ -202,5 +206,7 @@ def _table(files: list[str], reports: list[IngestReport]) -> Any:
     ]
     names = ("log", "new rows", "known", "rejected", "reasons", "first", "last", "seconds")
     kept = [str(report.rejects_path) for report in reports if report.rejects_path is not None]
-    title = "ingested" + (f"; rejected lines are in {', '.join(kept)}" if kept else "")
+    told = sum(report.told for report in reports)
+    title = "ingested" + (f"; {told:,} of them tell how long the answer took" if told else "")
+    title += f"; rejected lines are in {', '.join(kept)}" if kept else ""
     return make_table(title, names, rows)

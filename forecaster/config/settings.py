@@ -143,7 +143,7 @@ class ServiceSettings(PlaceSettings):
         return Service(
             self.name, self.unit, slo, self.elasticity, limits, calendar, self.mode,
             self.log_sample, windows, self.approve_after_s, self.day_shape, self.quota,
-            self.priority, self.metrics.counted, self.metrics.reported,
+            self.priority, self.metrics.counted,
         )  # fmt: skip
 
 
@@ -267,6 +267,13 @@ class IngestSettings(Table):
     service: tuple[str, ...] = Field((), description="service or model name")
     prompt_tokens: tuple[str, ...] = Field((), description="prompt tokens")
     output_tokens: tuple[str, ...] = Field((), description="generated tokens")
+    ttft: tuple[str, ...] = Field(
+        (),
+        description='time to first token, with its unit: "first_ms", or "first:ms" (s, ms, us, ns)',
+    )
+    tpot: tuple[str, ...] = Field((), description="time per output token after the first, so")
+    latency: tuple[str, ...] = Field((), description="time of the whole answer, so")
+    status: tuple[str, ...] = Field((), description="HTTP status")
     tail: tuple[str, ...] = Field(
         (), description="files or patterns that the daemon follows; each line names its service"
     )

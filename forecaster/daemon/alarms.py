@@ -134,10 +134,10 @@ class Alarms:
         return found
 
     def _minutes(self, pilot: Pilot, now_s: float) -> list[Minute]:
-        """Requests of the last hours: as our tier logged them, or as the model server reports."""
+        """Requests of the last hours: as our tier logged them, or as others tell."""
         name = pilot.service.name
         seen = self.windows[name].minutes()
-        if seen or not pilot.service.reported:
+        if seen:
             return seen
         said = self.store.meters.reported(name, now_s - SLOW_WINDOWS_S[0], now_s)
         rows = zip(said.start_s.tolist(), said.requests, said.outside, strict=True)

@@ -116,20 +116,19 @@ class Bookkeeper:
             )  # fmt: skip
             found = self.rivals(asked)
         served = self.store.served(pilot.service.name, begin_s, end_s)
-        found = counted(found, served, pilot.service.slo)
-        if not pilot.service.reported or served.status.size:
-            return found
+        if served.ours.any():
+            return counted(found, served.take(served.ours), pilot.service.slo)
         return told(found, self.store.meters.reported(pilot.service.name, begin_s, end_s))
 
 
 def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[BookEntry]:
     """The entries with what became of the requests that arrived in them."""
-    begin_s = entries[0].start_s
+    begin_s, answers = entries[0].start_s, served.answers
     counts = np.zeros((len(entries), 3), np.int64)
     which = ((served.arrival_s - begin_s) // BOOK_S).astype(np.int64).tolist()
     rows = zip(
-        which, served.status.tolist(), served.ttft_s.tolist(), served.tpot_s.tolist(),
-        served.latency_s.tolist(), strict=True,
+        which, answers.status.tolist(), answers.ttft_s.tolist(), answers.tpot_s.tolist(),
+        answers.latency_s.tolist(), strict=True,
     )  # fmt: skip
     for index, status, *times_s in rows:
         became = outcome(status, (times_s[0], times_s[1], times_s[2]), slo)
@@ -142,7 +141,7 @@ def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[Book
 
 
 def told(entries: Sequence[BookEntry], reported: Reported) -> list[BookEntry]:
-    """The entries with what a model server says of its own answers."""
+    """The entries with what others say of their own answers."""
     found = []
     for entry in entries:
         requests, outside = reported.between(entry.start_s, entry.start_s + BOOK_S)

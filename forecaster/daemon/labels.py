@@ -19,9 +19,6 @@ from forecaster.seasonal.hygiene import explained
 from forecaster.seasonal.training import last_days
 from forecaster.store import Store
 
-REFUSED = (429, 500)
-"""Answers with 429, or from 500 on, were refusals."""
-
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -66,10 +63,10 @@ def anomalies_to_dict(service: str, found: list[Anomaly]) -> dict[str, Any]:
 
 
 def _failed(store: Store, series: DemandSeries) -> FloatArray:
-    """Share of the requests of each slot that our own tier refused; 0 where others answered."""
+    """Share of the requests of each slot that were refused; 0 where nobody tells."""
     served = store.served(series.service, series.start_s, series.end_s)
     slot = ((served.arrival_s - series.start_s) // series.slot_s).astype(np.int64)
-    refused = (served.status == REFUSED[0]) | (served.status >= REFUSED[1])
+    refused = served.answers.refused
     size = series.arrivals.size
     every = np.bincount(slot, minlength=size)[:size]
     return np.asarray(np.bincount(slot, refused, minlength=size)[:size] / np.maximum(every, 1))

@@ -11,13 +11,12 @@ from enum import Enum, auto
 
 import numpy as np
 
+from forecaster.domain.answers import SERVER_ERROR, TOO_MANY
 from forecaster.domain.service import Slo
 from forecaster.domain.units import RequestRecord
 
 WINDOW = 5000
 """Requests over which percentiles are shown."""
-TOO_MANY = 429
-SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from forecaster.daemon.feed import DAY_S, DemandFeed
 from forecaster.daemon.hindsight import Expected
 from forecaster.daemon.learnt import Price, days_of, evidence_of, price_of, spent_by_day
 from forecaster.daemon.present import PRESENT_STATES, in_place, paid_s
+from forecaster.daemon.told import outside_told
 from forecaster.daemon.trough import on_the_clock
 from forecaster.daemon.witness import Witness
 from forecaster.domain.demand import FloatArray
@@ -112,7 +113,7 @@ class Planner:
         self.carrying = Carrying(service, unit, tables, Belief(settings.planner.believed))
         self.witness = Witness(
             service, self.carrying, self.feed, tick_s=settings.planner.tick_s, speed=speed,
-            reported=lambda from_s, to_s: store.meters.reported(service.name, from_s, to_s),
+            told=lambda from_s, to_s: outside_told(store, service, from_s, to_s),
         )  # fmt: skip
         self.leads: list[float] = []
         self.drains: list[float] = []

@@ -15,7 +15,7 @@ from forecaster.daemon.watching import Arrivals, Evidence, Stretch
 from forecaster.domain.forecast import QuantileForecast
 from forecaster.domain.lifecycle import UnitState
 from forecaster.domain.profile import Profile
-from forecaster.domain.reported import NONE, Reported
+from forecaster.domain.reported import Reported
 from forecaster.domain.service import Service
 from forecaster.domain.units import Fleet, RequestRecord
 from forecaster.planning.deferred import spare_erl
@@ -35,8 +35,8 @@ class Witness:
         What units carry, and what a request weighs.
     tick_s, speed : float
         Seconds between two ticks; clock seconds per real second.
-    reported : callable
-        What a model server says of its own answers in a range.
+    told : callable
+        What others say of their own answers in a range.
 
     Attributes
     ----------
@@ -56,10 +56,10 @@ class Witness:
         *,
         tick_s: float,
         speed: float,
-        reported: Callable[[float, float], Reported],
+        told: Callable[[float, float], Reported],
     ) -> None:
         self.service, self.carrying, self.feed = service, carrying, feed
-        self._tick_s, self._speed, self._reported = tick_s, speed, reported
+        self._tick_s, self._speed, self._told = tick_s, speed, told
         self.budget = ErrorBudget(service.slo)
         self.expected: Expected = NOTHING
         self.fed = False
@@ -110,7 +110,7 @@ class Witness:
     def look_back(self, closed: Closed, now_s: float, *, obeyed: bool = True) -> None:
         """Judge slots that closed, where no tier of ours tells of every request.
 
-        What the model server says of its own answers counts as if we had seen them; of what nobody measured
+        What others say of their own answers counts as if we had seen them; of what nobody measured
         the sizing table says how much was outside with the units that were ready.
 
         Parameters
@@ -121,8 +121,7 @@ class Witness:
         table = self.carrying.believed()
         if table is not None and closed.load.size and not self.fed:
             sample, work_s = self.service.log_sample, self.feed.unit_work_s
-            asked = self.service.reported
-            said = self._reported(closed.start_s, closed.end_s) if asked else NONE
+            said = self._told(closed.start_s, closed.end_s)
             for slot in seen_again(closed, self._hindsight, said):
                 if slot.counted:
                     self.budget.measure(slot.measured(sample), now_s, obeyed=obeyed)

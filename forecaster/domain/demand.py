@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from forecaster.domain.answers import Answers
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -27,15 +31,25 @@ class RequestBatch:
         Arrival, epoch seconds.
     prompt_tokens, output_tokens : int64[n]
         Tokens; zero where the log has none.
+    answers : Answers or None
+        What became of them; None where nothing is told.
     """
 
     service: str
     arrival_s: FloatArray
     prompt_tokens: IntArray
     output_tokens: IntArray
+    answers: Answers | None = None
 
     def __len__(self) -> int:
         return int(self.arrival_s.size)
+
+    def take(self, rows: Any) -> RequestBatch:
+        """Those of an index, a mask or a slice."""
+        return RequestBatch(
+            self.service, self.arrival_s[rows], self.prompt_tokens[rows], self.output_tokens[rows],
+            None if self.answers is None else self.answers.take(rows),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

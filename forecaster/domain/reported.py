@@ -1,4 +1,4 @@
-"""What a model server reports of its own answers."""
+"""What others report of their own answers: a model server's histograms, a log's lines."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Reported:
     requests: FloatArray
     outside: FloatArray
 
+    def clipped(self, from_s: float, to_s: float) -> Reported:
+        """Slots that start in ``[from_s, to_s)``."""
+        own = (self.start_s >= from_s) & (self.start_s < to_s)
+        return Reported(self.start_s[own], self.requests[own], self.outside[own])
+
     def between(self, from_s: float, to_s: float) -> tuple[float, float]:
         """Requests that ended in ``[from_s, to_s)``, and how many of them outside.
 
@@ -34,8 +39,8 @@ class Reported:
         >>> each.between(60, 180)
         (13.0, 2.0)
         """
-        own = (self.start_s >= from_s) & (self.start_s < to_s)
-        return float(self.requests[own].sum()), float(self.outside[own].sum())
+        own = self.clipped(from_s, to_s)
+        return float(own.requests.sum()), float(own.outside.sum())
 
 
 NONE = Reported(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))

@@ -174,8 +174,6 @@ class Service:
         Who is served first where the quota is short; larger goes first.
     metered : bool
         Counters tell its load, up to where they were read.
-    reported : bool
-        The model server itself is asked how many requests were outside the SLO.
     """
 
     name: str
@@ -192,7 +190,6 @@ class Service:
     quota: str = ""
     priority: int = 0
     metered: bool = False
-    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ def integer_array(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.Array.from_buffers(pa.int64(), data.size, [None, pa.py_buffer(data)])
 
 
+def float_scalar(value: float) -> pa.Scalar:
+    """One number."""
+    data = np.array([value], np.float64)
+    return pa.Array.from_buffers(pa.float64(), 1, [None, pa.py_buffer(data)])[0]
+
+
 def text_scalar(value: str) -> pa.Scalar:
     """One string."""
     return text_array([value])[0]

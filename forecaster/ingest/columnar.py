@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from forecaster.domain.demand import IntArray
+from forecaster.ingest.answered import answers_of
 from forecaster.ingest.header import Columns
 from forecaster.ingest.numbers import tokens_from_numbers, tokens_from_text
 from forecaster.ingest.rows import Reasons, Rows, Services, first_reason
@@ -50,4 +51,5 @@ def _rows(
         values, why = read_tokens(columns[name])
         tokens.append(values)
         reasons.append(why)
-    return Rows(arrival_us, services, tokens[0], tokens[1], first_reason(*reasons))
+    answers = answers_of(columns, names, tokens[1])
+    return Rows(arrival_us, services, tokens[0], tokens[1], first_reason(*reasons), answers)

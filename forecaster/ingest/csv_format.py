@@ -85,7 +85,8 @@ class CsvFormat:
 
     def _types(self) -> dict[str, pa.DataType]:
         tokens = pa.float64() if self.float_tokens else pa.int64()
-        types = dict.fromkeys(self.columns.used, tokens)
+        types = dict.fromkeys(self.columns.needed, tokens)
+        types |= dict.fromkeys(self.columns.optional, pa.string())
         types[self.columns.timestamp] = self.times.arrow_type
         if self.columns.service is not None:
             types[self.columns.service] = pa.dictionary(pa.int32(), pa.string())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class JsonFormat:
         values = [_at(found, columns.timestamp) for found in objects]
         sample = [_text(value) for value in values if value is not None]
         times = time_reader(sample or [""], columns.timestamp, options, columns.relative_unit)
-        return cls(columns, times, _schema(columns, times), options)
+        return cls(columns, times, _schema(columns, times, objects), options)
 
     def parse(self, block: Block) -> Parsed:
         """Return every row of the block, accepted or rejected."""
@@ -73,7 +73,8 @@ class JsonFormat:
         try:
             table = self._read(block.data)
             columns = {name: _column(table, name) for name in self.columns.used}
-            if any(column.null_count for column in columns.values()) or len(table) != block.lines:
+            holes = any(columns[name].null_count for name in self.columns.needed)
+            if holes or len(table) != block.lines:
                 return None
             if not self.times.numeric:
                 at = self.columns.timestamp
@@ -114,14 +115,17 @@ class JsonFormat:
         return Parsed(careful.batches, in_order)
 
 
-def _schema(columns: Columns, times: TimeReader) -> pa.Schema:
-    """Types of the fields that are read, as deep as their names go."""
+def _schema(columns: Columns, times: TimeReader, objects: Sequence[Mapping[str, Any]]) -> pa.Schema:
+    """Types of the fields that are read, as deep as their names go; those of the answers as the first objects have them."""
     tree: dict[str, Any] = {}
     for name in columns.used:
         if name == columns.timestamp:
             leaf = pa.float64() if times.numeric else pa.string()
         elif name == columns.service:
             leaf = pa.string()
+        elif name in columns.optional:
+            texts = any(isinstance(_at(found, name), str) for found in objects)
+            leaf = pa.string() if texts else pa.float64()
         else:
             leaf = pa.int64()
         *parents, last = name.split(".")

@@ -152,6 +152,7 @@ class _Reading:
             seconds=seconds,
             skipped=known.accepted + known.rejected,
             rejects_path=self._rejects.path,
+            told=run.told,
         )
         if self._cut_short is not None:
             raise CutShortLogError(

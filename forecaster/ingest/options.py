@@ -36,6 +36,9 @@ class ColumnMap:
     nested object (``usage.prompt_tokens``). The defaults cover Tidegate's own files, the Azure LLM
     traces, BurstGPT, Mooncake and OpenAI-style gateway logs. A field that differs from its default
     names a column that must be there; an empty tuple says that the log has none.
+
+    Times of the answer may say their unit, ``duration:ms`` (s, ms, us, ns); else it is that in which the name
+    ends, else seconds. The built-in names all end in one: a guess would teach what units carry.
     """
 
     timestamp: tuple[str, ...] = (
@@ -72,6 +75,40 @@ class ColumnMap:
         "response_tokens",
         "output_length",
         "num_generation_tokens",
+    )
+    ttft: tuple[str, ...] = (
+        "ttft_s",
+        "ttft_ms",
+        "ttft_seconds",
+        "time_to_first_token_s",
+        "time_to_first_token_ms",
+        "time_to_first_token_seconds",
+    )
+    tpot: tuple[str, ...] = (
+        "tpot_s",
+        "tpot_ms",
+        "time_per_output_token_s",
+        "time_per_output_token_ms",
+        "time_per_output_token_seconds",
+    )
+    latency: tuple[str, ...] = (
+        "latency_s",
+        "latency_ms",
+        "latency_seconds",
+        "e2e_latency_s",
+        "e2e_latency_ms",
+        "duration_s",
+        "duration_ms",
+        "duration_seconds",
+        "response_time_s",
+        "response_time_ms",
+    )
+    status: tuple[str, ...] = (
+        "status",
+        "status_code",
+        "http_status",
+        "http_status_code",
+        "response_code",
     )
     time_unit: TimeUnit = TimeUnit.AUTO
 
@@ -137,6 +174,8 @@ class IngestReport:
         Rows at the beginning of the log that were known already.
     rejects_path : Path or None
         File with the rejected lines, if there are any.
+    told : int
+        Accepted rows that tell how long an answer took.
     """
 
     rows: int
@@ -148,3 +187,4 @@ class IngestReport:
     seconds: float
     skipped: int
     rejects_path: Path | None
+    told: int = 0

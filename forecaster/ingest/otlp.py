@@ -16,6 +16,7 @@ import orjson
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
+from forecaster.domain.answers import NOT_TOLD, SERVER_ERROR
 from forecaster.domain.errors import DataError
 from forecaster.domain.proto_table import message_classes
 from forecaster.domain.samples import Point, Stream
@@ -28,6 +29,11 @@ NO_VALUE = 1
 PROMPT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 """The conventions' names, and those that they had before."""
+FIRST_TOKEN = ("gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token")
+"""The conventions' name, and vLLM's."""
+STATUS = ("http.response.status_code", "http.status_code", "error.type")
+FAILED = 2
+"""A span's status."""
 OF_MANY_CALLS = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow"})
 """Operations whose usage is that of the calls inside them: these are counted by themselves."""
 KINDS = ("", "internal", "server", "client", "producer", "consumer")
@@ -57,7 +63,8 @@ TraceRequest: 1 ResourceSpans* resource_spans
 ResourceSpans: 1 Resource resource, 2 ScopeSpans* scope_spans
 ScopeSpans: 2 Span* spans
 Span: 1 bytes trace_id, 2 bytes span_id, 6 int32 kind, 7 fixed64 start_time_unix_nano,
-  9 KeyValue* attributes
+  8 fixed64 end_time_unix_nano, 9 KeyValue* attributes, 15 Status status
+Status: 3 int32 code
 MetricsResponse: 1 MetricsPartial partial_success
 MetricsPartial: 1 int64 rejected_data_points, 2 string error_message
 TraceResponse: 1 TracePartial partial_success
@@ -76,6 +83,10 @@ class Call:
         Trace and span: the call's identity.
     labels : mapping
         Attributes of span and resource by Prometheus' names, and `span_kind`.
+    ttft_s, latency_s : float
+        Until the first token, `NOT_TOLD` where no attribute says so; until the end, NaN without one.
+    status : int
+        HTTP status of what failed, else 200.
     """
 
     span: bytes
@@ -83,6 +94,9 @@ class Call:
     arrival_s: float
     prompt_tokens: int
     output_tokens: int
+    ttft_s: float
+    latency_s: float
+    status: int
 
 
 def metric_streams(body: bytes, content_type: str, encoding: str = "") -> list[Stream]:
@@ -199,8 +213,30 @@ def _call(span: Any, about: Mapping[str, str]) -> Call | None:
     if labels.get("gen_ai_operation_name") in OF_MANY_CALLS:
         return None
     labels["span_kind"] = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else ""
-    identity = span.trace_id + span.span_id
-    return Call(identity, labels, span.start_time_unix_nano / 1e9, prompt or 0, output or 0)
+    took_s = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
+    return Call(
+        span.trace_id + span.span_id, labels, span.start_time_unix_nano / 1e9, prompt or 0, output or 0,
+        _ttft_s(values), took_s if took_s >= 0 else math.nan, _status(span, values),
+    )  # fmt: skip
+
+
+def _ttft_s(values: Mapping[str, Any]) -> float:
+    """Seconds until the first token; one chunk usually holds one."""
+    for name in FIRST_TOKEN:
+        if name in values:
+            found_s = values[name].double_value + values[name].int_value
+            return found_s if found_s >= 0 else math.nan
+    return NOT_TOLD
+
+
+def _status(span: Any, values: Mapping[str, Any]) -> int:
+    """What the span says of its end: an HTTP status, else whether it failed."""
+    for name in STATUS:
+        if name in values:
+            said = _text(values[name])
+            if said.isdecimal() and 100 <= int(said) < 600:
+                return int(said)
+    return SERVER_ERROR if span.status.code == FAILED else 200
 
 
 def _tokens(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

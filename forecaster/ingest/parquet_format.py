@@ -82,7 +82,7 @@ def _parsed(
     arrays: dict[str, pa.Array], columns: Columns, times: TimeReader, origin: tuple[str, int]
 ) -> Parsed:
     service, first_row = origin
-    if not any(array.null_count for array in arrays.values()):
+    if not any(arrays[name].null_count for name in columns.needed):
         try:
             typed = dict(arrays)
             at = typed[columns.timestamp]

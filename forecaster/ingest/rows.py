@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from forecaster.domain.answers import Answers
 from forecaster.domain.demand import MAX_TOKENS, IntArray, RequestBatch
 from forecaster.ingest.arrow import integer_array, values_of
 from forecaster.ingest.reasons import Reason
@@ -63,6 +64,8 @@ class Rows:
         Tokens.
     reason : uint8[n]
         `Reason` of each row, 0 where it is fine.
+    answers : Answers or None
+        What became of the requests; None where the log does not tell.
     """
 
     arrival_us: IntArray
@@ -70,21 +73,20 @@ class Rows:
     prompt_tokens: IntArray
     output_tokens: IntArray
     reason: Reasons
+    answers: Answers | None = None
 
     def batches(self) -> list[RequestBatch]:
         """Return the fine rows, one batch per service."""
-        columns = (self.arrival_us, self.services.codes, self.prompt_tokens, self.output_tokens)
-        fine = self.reason == Reason.FINE
+        every = RequestBatch(
+            "", self.arrival_us / 1e6, self.prompt_tokens, self.output_tokens, self.answers
+        )
+        codes, fine = self.services.codes, self.reason == Reason.FINE
         if not fine.all():
-            columns = tuple(column[fine] for column in columns)
-        arrival_us, codes, prompt, output = columns
+            every, codes = every.take(fine), codes[fine]
         if not codes.size:
             return []
         groups = self._groups(codes)
-        return [
-            RequestBatch(name, arrival_us[rows] / 1e6, prompt[rows], output[rows])
-            for name, rows in groups.items()
-        ]
+        return [replace(every.take(rows), service=name) for name, rows in groups.items()]
 
     def _groups(self, codes: IntArray) -> dict[str, npt.NDArray[np.int64] | slice]:
         if (codes == codes[0]).all():

@@ -48,6 +48,7 @@ class Run:
     def __init__(self, sink: RequestSink, start: Start, rejects: RejectsFile) -> None:
         self.accepted = 0
         self.rejected = 0
+        self.told = 0
         self.first_s: float | None = None
         self.last_s: float | None = None
         self._sink = sink
@@ -127,6 +128,7 @@ class Run:
 
     def _see(self, batches: Sequence[RequestBatch]) -> None:
         for batch in batches:
+            self.told += 0 if batch.answers is None else batch.answers.timed
             low, high = float(batch.arrival_s.min()), float(batch.arrival_s.max())
             self.first_s = low if self.first_s is None else min(self.first_s, low)
             self.last_s = high if self.last_s is None else max(self.last_s, high)

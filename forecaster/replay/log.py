@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecaster.domain.answers import Answers
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, SettingError
 from forecaster.ingest import (
@@ -182,6 +183,7 @@ def joined(service: str, parts: Sequence[RequestBatch]) -> RequestBatch:
         np.concatenate([each.arrival_s for each in parts]),
         np.concatenate([each.prompt_tokens for each in parts]),
         np.concatenate([each.output_tokens for each in parts]),
+        Answers.of(parts),
     )
 
 

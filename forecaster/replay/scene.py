@@ -252,7 +252,4 @@ def dispersion_of(trace: Trace, until_s: float) -> float:
 
 def sorted_log(log: RequestBatch) -> RequestBatch:
     """The log in order of arrival."""
-    order = np.argsort(log.arrival_s, kind="stable")
-    return RequestBatch(
-        log.service, log.arrival_s[order], log.prompt_tokens[order], log.output_tokens[order]
-    )
+    return log.take(np.argsort(log.arrival_s, kind="stable"))

@@ -82,7 +82,40 @@ def in_words(contest: Contest) -> str:
     missed = [name for name, entry in contest.entries.items() if not entry.reached]
     if missed:
         said += f" Not one setting kept the target: {', '.join(missed)}."
+    served = as_served(contest)
+    if served:
+        said += (
+            f" In the log itself {_percent(served['attainment'])} of {served['requests']:,} requests"
+            " were inside the SLO."
+        )
     return said
+
+
+def as_served(contest: Contest) -> dict[str, Any]:
+    """What the log itself says was kept in the scored window; empty where it does not tell.
+
+    Returns
+    -------
+    dict
+        ``requests`` that are told of, ``attainment``, and p99 of what the log tells, seconds.
+    """
+    scene = contest.scene
+    log = scene.trace.log
+    if log.answers is None:
+        return {}
+    own = log.take((log.arrival_s >= scene.start_s) & (log.arrival_s < scene.end_s)).answers
+    assert own is not None
+    counts, outside = own.judged(scene.table.question.slo)
+    if not counts.any():
+        return {}
+    found: dict[str, Any] = {
+        "requests": int(counts.sum()), "attainment": 1 - outside.sum() / counts.sum()
+    }  # fmt: skip
+    for part in ("ttft", "tpot", "latency"):
+        values_s = getattr(own, f"{part}_s")[counts]
+        if (values_s >= 0).any():
+            found[f"{part}_p99_s"] = float(np.quantile(values_s[values_s >= 0], 0.99))
+    return found
 
 
 def _against_peak(saved: float) -> str:
@@ -108,7 +141,11 @@ def kept(entry: Entry | None) -> str:
     """Attainment for people: never rounded up to a target that was missed."""
     if entry is None:
         return "-"
-    return f"{math.floor(entry.score.attainment * 1e4 + 1e-6) / 100:.2f}%"
+    return _percent(entry.score.attainment)
+
+
+def _percent(attainment: float) -> str:
+    return f"{math.floor(attainment * 1e4 + 1e-6) / 100:.2f}%"
 
 
 def as_dict(contest: Contest, log: ReadLog | None, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +168,7 @@ def as_dict(contest: Contest, log: ReadLog | None, facts: Mapping[str, Any]) -> 
         "from": iso(said["from_s"]),
         "to": iso(said["to_s"]),
         **said,
+        "as_served": as_served(contest) or None,
         "skipped": dict(skipped(contest)),
         "unit": terms.unit.name,
         "price_per_hour": terms.unit.price_per_hour,

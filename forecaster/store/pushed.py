@@ -84,11 +84,7 @@ class Pushed:
             new = {bytes(row[0]) for row in connection.execute(_SQL["add_spans"], asked)}
             rows = np.array([row for name, row in first.items() if name in new], np.int64)
             if rows.size:
-                kept = RequestBatch(
-                    batch.service, batch.arrival_s[rows], batch.prompt_tokens[rows],
-                    batch.output_tokens[rows],
-                )  # fmt: skip
-                append_log(connection, numbers, [kept])
+                append_log(connection, numbers, [batch.take(rows)])
         return len(new)
 
     def forget(self, now_s: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.demand import bin_requests, empty_sums, merge, subtract
+from forecaster.domain.answers import Answers
 from forecaster.domain.demand import FloatArray, IntArray, RequestBatch, SlotSums
 from forecaster.store.meters import refuse_metered
 from forecaster.store.pgcopy import epoch_seconds, microseconds, parse, render
@@ -22,6 +23,8 @@ from forecaster.store.slots import change_slots
 SQL = queries("request")
 
 _DAY_S = 86400
+_TIMES = ("ttft_s", "tpot_s", "latency_s")
+_ANSWER = {**dict.fromkeys(_TIMES, ">f4"), "status": ">i2"}
 _COPY_PIECE_BYTES = 1 << 20
 
 
@@ -35,15 +38,18 @@ def append_log(
     arrival_s = np.concatenate([batch.arrival_s for batch in batches])
     add_days(connection, arrival_s)
     service = np.repeat([ids[batch.service] for batch in batches], [len(b) for b in batches])
-    stream = render(
-        {
-            "service_id": (">i4", service),
-            "arrival": (">i8", microseconds(arrival_s)),
-            "prompt_tokens": (">i4", np.concatenate([b.prompt_tokens for b in batches])),
-            "output_tokens": (">i4", np.concatenate([b.output_tokens for b in batches])),
-        }
-    )
-    with connection.cursor() as cursor, cursor.copy(SQL["copy_log"]) as copy:
+    columns: dict[str, tuple[str, npt.NDArray[Any]]] = {
+        "service_id": (">i4", service),
+        "arrival": (">i8", microseconds(arrival_s)),
+        "prompt_tokens": (">i4", np.concatenate([b.prompt_tokens for b in batches])),
+        "output_tokens": (">i4", np.concatenate([b.output_tokens for b in batches])),
+    }
+    answers = Answers.of(batches)
+    if answers is not None:
+        columns |= {name: (form, getattr(answers, name)) for name, form in _ANSWER.items()}
+    stream = render(columns)
+    into = SQL["copy_log" if answers is None else "copy_answered"]
+    with connection.cursor() as cursor, cursor.copy(into) as copy:
         for begin in range(0, len(stream), _COPY_PIECE_BYTES):
             copy.write(stream[begin : begin + _COPY_PIECE_BYTES])
     add_demand(connection, ids, batches)
@@ -102,13 +108,14 @@ def add_days(connection: Connection, arrival_s: FloatArray) -> None:
 
 def request_rows(connection: Connection, service: str, bounds: Mapping[str, Any]) -> RequestBatch:
     """Requests that arrived in the range, in order."""
-    formats = {"arrival": ">i8", "prompt_tokens": ">i4", "output_tokens": ">i4"}
+    formats = {"arrival": ">i8", "prompt_tokens": ">i4", "output_tokens": ">i4", **_ANSWER}
     table = _copied(connection, "rows", bounds, formats)
     return RequestBatch(
         service,
         epoch_seconds(table["arrival"]),
         native(table["prompt_tokens"], np.int64),
         native(table["output_tokens"], np.int64),
+        _answers(table),
     )
 
 
@@ -123,17 +130,15 @@ def lengths(
 
 
 def served(connection: Connection, bounds: Mapping[str, Any]) -> Served:
-    """What our own tier answered in the range, in order of arrival."""
-    times = ("ttft_s", "tpot_s", "latency_s")
-    formats = {"arrival": ">i8", **dict.fromkeys(times, ">f4"), "status": ">i2"}
+    """What became of the requests of the range, in order of arrival, where that is known."""
+    formats = {"arrival": ">i8", **_ANSWER, "ours": ">i2"}
     table = _copied(connection, "served", bounds, formats)
-    return Served(
-        arrival_s=epoch_seconds(table["arrival"]),
-        ttft_s=native(table["ttft_s"], np.float64),
-        tpot_s=native(table["tpot_s"], np.float64),
-        latency_s=native(table["latency_s"], np.float64),
-        status=native(table["status"], np.int64),
-    )
+    return Served(epoch_seconds(table["arrival"]), _answers(table), table["ours"] != 0)
+
+
+def _answers(table: npt.NDArray[np.void]) -> Answers:
+    ttft_s, tpot_s, latency_s = (native(table[name], np.float64) for name in _TIMES)
+    return Answers(ttft_s, tpot_s, latency_s, native(table["status"], np.int64))
 
 
 def _copied(

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.domain.anomaly import Judgement
-from forecaster.domain.demand import FloatArray, IntArray, SlotSums
+from forecaster.domain.answers import Answers
+from forecaster.domain.demand import FloatArray, SlotSums
 from forecaster.seasonal.folds import Folds
 
 
@@ -117,26 +118,28 @@ class DecisionRow:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Requests that our own tier answered, in order of arrival.
+    """Requests of which it is known what became of them, in order of arrival.
 
     Attributes
     ----------
     arrival_s : float64[n]
         Epoch seconds.
-    ttft_s, tpot_s, latency_s : float64[n]
-        Seconds; NaN where it has no meaning.
-    status : int64[n]
-        HTTP status.
+    answers : Answers
+        Of our own tier a time is NaN where it has no meaning.
+    ours : bool[n]
+        Our own tier answered; else a log tells.
     """
 
     arrival_s: FloatArray
-    ttft_s: FloatArray
-    tpot_s: FloatArray
-    latency_s: FloatArray
-    status: IntArray
+    answers: Answers
+    ours: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return int(self.arrival_s.size)
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Served:
+        """Those of a mask."""
+        return Served(self.arrival_s[rows], self.answers.take(rows), self.ours[rows])
 
 
 def native(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

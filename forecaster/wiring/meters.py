@@ -90,10 +90,20 @@ def reporter_of(service: str, metrics: MetricsSettings) -> Reporter | None:
 def examine_latencies(settings: Settings) -> Iterator[Check]:
     """Whether model servers say what was outside the SLO."""
     asked = metered(settings, "query", "push")
-    if not asked:
+    logged = [each for each in settings.service if each.tail or each.metrics.asked_of == "spans"]
+    if not asked and not logged:
         return
     with open_store(settings) as store:
-        known = {each.name: store.meters.reported_until_s(each.name) for each in asked}
+        known = {each.name: store.meters.reported_until_s(each.name) for each in (*asked, *logged)}
+    for each in logged:
+        if known[each.name] is None:
+            yield Check(
+                "latencies", Health.WARN,
+                f"{each.name}: its requests do not tell their times: the error budget is reckoned by the sizing table",
+                'name the columns: [ingest] latency = ["duration:ms"]',
+            )  # fmt: skip
+        else:
+            yield Check("latencies", Health.OK, f"{each.name}: its requests tell what was kept")
     for each in asked:
         reporter, name = reporter_of(each.name, each.metrics), each.name
         slo = each.service().slo

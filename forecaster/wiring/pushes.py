@@ -11,6 +11,7 @@ import numpy as np
 from forecaster.api.pushes import Body, Taken
 from forecaster.config import Settings
 from forecaster.config.settings import ServiceSettings
+from forecaster.domain.answers import Answers, time_per_token_s
 from forecaster.domain.demand import RequestBatch
 from forecaster.domain.samples import Stream
 from forecaster.ingest.buckets import thinned
@@ -105,18 +106,29 @@ class Intake:
             good = [each for each in of_it if self._near(each.arrival_s, now_s)]
             refused += len(of_it) - len(good)
             if good:
-                batch = RequestBatch(
-                    service,
-                    np.array([each.arrival_s for each in good]),
-                    np.array([each.prompt_tokens for each in good], np.int64),
-                    np.array([each.output_tokens for each in good], np.int64),
-                )
-                self._store.pushed.add_spans(batch, [each.span for each in good])
+                self._store.pushed.add_spans(requests_of(service, good), [c.span for c in good])
         return refused
 
     @staticmethod
     def _near(at_s: float, now_s: float) -> bool:
         return now_s - KEPT_S < at_s < now_s + AHEAD_MOST_S
+
+
+def requests_of(service: str, calls: Sequence[Call]) -> RequestBatch:
+    """Model calls as requests, and what became of them.
+
+    Time per output token follows from the other two times.
+    """
+    output = np.array([each.output_tokens for each in calls], np.int64)
+    ttft_s = np.array([each.ttft_s for each in calls])
+    latency_s = np.array([each.latency_s for each in calls])
+    answers = Answers(
+        ttft_s, time_per_token_s(ttft_s, latency_s, output), latency_s,
+        np.array([each.status for each in calls], np.int64),
+    )  # fmt: skip
+    arrival_s = np.array([each.arrival_s for each in calls])
+    prompt = np.array([each.prompt_tokens for each in calls], np.int64)
+    return RequestBatch(service, arrival_s, prompt, output, answers)
 
 
 def examine_pushes(settings: Settings) -> Iterator[Check]:

@@ -114,6 +114,6 @@ def test_batch_work_waits_for_the_trough_and_is_no_part_of_the_tide(
     )
     assert all(0 <= units < 8 for _, units in seen.values())
     assert seen[27.0][1] > 0, "the night has room"
-    assert 9.0 not in learned_store.served(CHAT, now_s - 1, now_s + 1).latency_s
+    assert 9.0 not in learned_store.served(CHAT, now_s - 1, now_s + 1).answers.latency_s
     prompts = learned_store.demand(CHAT, now_s - 3600, now_s + 3600).prompt_tokens
     assert float(np.nanmax(prompts)) < 500_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from forecaster.domain.demand import SLOT_S, RequestBatch
 from forecaster.domain.reported import Reported
 from forecaster.domain.service import Mode, Pin
 from forecaster.domain.word import Word
+from forecaster.ingest import ingest_file
 from forecaster.store import Store
 from tests.integration.daemon_world import (
     CHAT,
@@ -162,6 +164,53 @@ def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_c
         pass
     counted.daemon.look_for_alarms()
     kinds = {each.kind for each in counted.store.alerts.newest(open_only=True)}
+    assert Kind.SLO_BURN in kinds
+
+
+class LoggedWorld(World):
+    """A gateway writes a line for each request when it ends, and what became of it."""
+
+    def tell(self, came: RequestBatch, late: float, since_s: float) -> None:
+        del since_s
+        path = self.home / "gateway.jsonl"
+        with path.open("a") as log:
+            for n, (at_s, prompt, output) in enumerate(
+                zip(came.arrival_s, came.prompt_tokens, came.output_tokens, strict=True), 1
+            ):
+                slow = int(n * late) > int((n - 1) * late)
+                line = {
+                    "ts": float(at_s), "service": CHAT, "prompt_tokens": int(prompt),
+                    "output_tokens": int(output), "ttft_ms": 9000 if slow else 100,
+                    "duration_ms": 9500 if slow else 400, "status": 200,
+                }  # fmt: skip
+                log.write(json.dumps(line) + "\n")
+        ingest_file(path, self.store)
+
+
+def test_what_a_log_tells_is_what_was_kept_and_teaches_what_units_carry(
+    learned_store: Store, tmp_path: Path
+) -> None:
+    clock = HandClock(START_S + MORNING_H * 3600)
+    tier = DryRunActuator(clock, [CHAT], lead_time_s=LEAD_S, drain_time_s=30.0)
+    logged = LoggedWorld(learned_store, tmp_path, clock, tier, settings())
+    logged.tell(between(sample(), START_S, clock.now), 0.0, START_S)
+    logged.lateness = lambda ready, came, seconds: lateness(ready, came, seconds * SLOWER)
+    for _ in logged.steps(48):
+        pass
+    planner = logged.pilot.planner
+    assert planner.carrying.belief.factor == pytest.approx(SLOWER, abs=0.06)
+    (spent,) = planner.budget.days.values()
+    came = len(between(sample(), START_S + MORNING_H * 3600, clock.now))
+    assert 0.5 * came < spent.requests < came
+    assert spent.outside > 0
+    logged.daemon.close_books()
+    entries = logged.store.books.entries(CHAT, START_S, clock.now)
+    assert sum(entry.requests for entry in entries) == pytest.approx(spent.requests, rel=0.3)
+    logged.lateness = lambda ready, came, seconds: 0.5
+    for _ in logged.steps(14):
+        pass
+    logged.daemon.look_for_alarms()
+    kinds = {each.kind for each in logged.store.alerts.newest(open_only=True)}
     assert Kind.SLO_BURN in kinds
 
 

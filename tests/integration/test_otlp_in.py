@@ -25,6 +25,7 @@ from opentelemetry.trace import SpanKind
 
 from forecaster.config import Settings
 from forecaster.config.settings import ApiSettings, ServiceSettings
+from forecaster.domain.answers import NOT_TOLD
 from forecaster.domain.samples import Point, Stream
 from forecaster.ingest import otlp
 from forecaster.ingest.latencies import Histograms
@@ -102,6 +103,23 @@ def test_spans_of_the_sdk_are_requests_once(
     assert rows.output_tokens.tolist() == list(range(40))
     assert rows.arrival_s.tolist() == pytest.approx([NOW_S - 600 + n for n in range(40)])
     assert store.slots("talk").arrivals.sum() == store.services()[0].requests == 40
+    assert rows.answers is not None
+    assert rows.answers.latency_s.tolist() == pytest.approx([1.0] * 40)
+    assert set(rows.answers.ttft_s) == set(rows.answers.tpot_s) == {NOT_TOLD}
+
+
+@pytest.mark.parametrize(
+    "name", ["gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token"]
+)
+def test_spans_tell_what_became_of_a_call(store: Store, url: str, name: str) -> None:
+    """The conventions' attribute, and vLLM's."""
+    del url
+    send_spans(OTLPSpanExporter(), **{name: 0.25, "error.type": "429"}).shutdown()
+    answers = store.request_rows("talk", *FAR).answers
+    assert answers is not None
+    assert answers.ttft_s.tolist() == [0.25] * 40
+    assert answers.tpot_s[[1, 4]].tolist() == pytest.approx([0.0, 0.25])
+    assert answers.refused.all()
 
 
 def test_other_spans_and_sums_over_calls_are_no_requests(store: Store, url: str) -> None:

@@ -92,10 +92,10 @@ def test_tier_requests_are_taken_once_and_become_demand(store: Store) -> None:
     assert store.slots("chat").arrivals.sum() == 121
     served = store.served("chat", T0_S, T0_S + DAY_S)
     assert len(served) == 121
-    assert served.status.tolist().count(503) == 20
-    assert np.isnan(served.tpot_s).all()
-    assert served.ttft_s[1] == 0.25
-    assert np.isnan(served.ttft_s).sum() == 20
+    assert served.answers.status.tolist().count(503) == 20
+    assert np.isnan(served.answers.tpot_s).all()
+    assert served.answers.ttft_s[1] == 0.25
+    assert np.isnan(served.answers.ttft_s).sum() == 20
 
 
 def test_imported_logs_are_not_served_by_us(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
+from forecaster.domain.answers import NOT_TOLD, Answers
 from forecaster.domain.demand import LogSource, RequestBatch
 from forecaster.domain.errors import DataError, SettingError
+from forecaster.domain.service import Slo
 from forecaster.ingest import (
     ColumnMap,
     IngestOptions,
@@ -34,6 +37,7 @@ class MemorySink:
     """Keeps what it is given."""
 
     rows: list[Row] = field(default_factory=list)
+    batches: list[RequestBatch] = field(default_factory=list)
     logs: list[LogSource] = field(default_factory=list)
 
     def head_lengths(self, service: str) -> Sequence[int]:
@@ -51,6 +55,7 @@ class MemorySink:
     ) -> LogSource:
         if retract is not None:
             self.rows.remove(rows_of(retract)[0])
+        self.batches += batches
         for batch in batches:
             self.rows += rows_of(batch)
         if before.source_id:
@@ -313,3 +318,81 @@ def test_times_keep_their_microseconds(tmp_path: Path, sink: MemorySink) -> None
     ingest_text(tmp_path, sink, "ts,service\n" + "".join(f"{stamp},a\n" for stamp in stamps))
     micros = np.rint(np.array([row[1] for row in sink.rows]) * 1e6).astype(int) % 10**6
     assert micros.tolist() == [680590, 680590, 0]
+
+
+TIMED_CSV = """\
+timestamp,service,prompt_tokens,output_tokens,ttft_ms,Duration,status
+1736121600,chat,10,5,500,2.5,200
+1736121601,chat,10,1,400,0.4,200
+1736121602,chat,10,5,-,1e1,503
+1736121603,chat,10,5,,-3,ok
+1736121604,chat,10,5,900,0.1,404
+"""
+TIMED_JSON = """\
+{"ts": 1736121600, "service": "chat", "prompt_tokens": 10, "output_tokens": 5, "t": {"ttft_ms": 500, "Duration": 2.5}, "status": 200}
+{"ts": 1736121601, "service": "chat", "prompt_tokens": 10, "output_tokens": 1, "t": {"ttft_ms": 400, "Duration": 0.4}, "status": 200}
+{"ts": 1736121602, "service": "chat", "prompt_tokens": 10, "output_tokens": 5, "t": {"ttft_ms": null, "Duration": 10}, "status": 503}
+{"ts": 1736121603, "service": "chat", "prompt_tokens": 10, "output_tokens": 5, "t": {"ttft_ms": "slow", "Duration": -3}, "status": "ok"}
+{"ts": 1736121604, "service": "chat", "prompt_tokens": 10, "output_tokens": 5, "t": {"ttft_ms": 900, "Duration": 0.1}, "status": 404}
+"""
+
+
+def timed_parquet() -> bytes:
+    table = pa.table(
+        {
+            "timestamp": [T0_S + n for n in range(5)],
+            "service": ["chat"] * 5,
+            "prompt_tokens": [10] * 5,
+            "output_tokens": [5, 1, 5, 5, 5],
+            "ttft_ms": pa.array([500, 400, None, None, 900]),
+            "Duration": [2.5, 0.4, 10.0, -3.0, 0.1],
+            "status": pa.array([200, 200, 503, None, 404], pa.int16()),
+        }
+    )
+    out = io.BytesIO()
+    pa_parquet.write_table(table, out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("log", "inside"), [(TIMED_CSV, ""), (TIMED_JSON, "t."), (timed_parquet(), "")]
+)
+def test_what_became_of_requests_and_no_row_is_refused_for_it(
+    tmp_path: Path, sink: MemorySink, log: str | bytes, inside: str
+) -> None:
+    columns = ColumnMap(ttft=(f"{inside}ttft_ms",), latency=(f"{inside}duration:s",))
+    assert ingest_text(tmp_path, sink, log, IngestOptions(columns=columns)).accepted == 5
+    answers = Answers.of(sink.batches)
+    assert answers is not None
+    nan = np.nan
+    assert answers.ttft_s.tolist() == pytest.approx([0.5, 0.4, nan, nan, 0.9], nan_ok=True)
+    assert answers.latency_s.tolist() == pytest.approx([2.5, 0.4, 10.0, nan, 0.1], nan_ok=True)
+    assert answers.tpot_s.tolist() == pytest.approx([0.5, 0.0, nan, nan, nan], nan_ok=True)
+    assert answers.status.tolist() == [200, 200, 503, 0, 404]
+    counts, outside = answers.judged(Slo(ttft_p99_s=0.45, tpot_p99_s=1.0))
+    assert counts.tolist() == [True, True, True, False, False]
+    assert outside.tolist() == [True, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [("latency_ms", 0.002), ("Latency-Seconds", 2.0), ("duration:us", 2e-6), ("took", 2.0), ("took.ns", 2e-9)],
+)  # fmt: skip
+def test_durations_are_in_the_unit_that_is_said_or_that_their_name_ends_in(
+    tmp_path: Path, sink: MemorySink, name: str, seconds: float
+) -> None:
+    header = name.removesuffix(":us")
+    text = f"timestamp,service,{header}\n1736121600,chat,2\n"
+    ingest_text(tmp_path, sink, text, IngestOptions(columns=ColumnMap(latency=(name,))))
+    (answers,) = (batch.answers for batch in sink.batches)
+    assert answers is not None
+    assert answers.latency_s.tolist() == pytest.approx([seconds])
+    assert answers.ttft_s.tolist() == answers.tpot_s.tolist() == [NOT_TOLD]
+
+
+@pytest.mark.parametrize("name", ["latency", "duration", "ttft", "elapsed"])
+def test_a_duration_whose_unit_nobody_says_is_left_alone(
+    tmp_path: Path, sink: MemorySink, name: str
+) -> None:
+    ingest_text(tmp_path, sink, f"timestamp,service,{name}\n1736121600,chat,2\n")
+    assert [batch.answers for batch in sink.batches] == [None]

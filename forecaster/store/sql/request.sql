@@ -6,6 +6,12 @@ select request_add_days(%(days)s::date[]);
 -- name: copy_log
 copy request (service_id, arrival, prompt_tokens, output_tokens) from stdin (format binary);
 
+-- What a log tells of the answers: -1 for a time of which it has no column, NaN for one that a row lacks.
+-- name: copy_answered
+copy request (
+    service_id, arrival, prompt_tokens, output_tokens, ttft_s, tpot_s, latency_s, status
+) from stdin (format binary);
+
 -- name: copy_tier
 copy request (
     service_id, arrival, prompt_tokens, output_tokens, ttft_s, tpot_s, latency_s, status, unit_id
@@ -17,14 +23,18 @@ delete from request
 where (tableoid, ctid) in (
     select tableoid, ctid from request
     where service_id = %(service_id)s and arrival = to_timestamp(%(arrival_s)s)
-      and prompt_tokens = %(prompt_tokens)s and output_tokens = %(output_tokens)s and status is null
+      and prompt_tokens = %(prompt_tokens)s and output_tokens = %(output_tokens)s and unit_id is null
     limit 1
 );
 
 -- Scans the partitions of the range only, by their block range index.
 -- name: rows
 copy (
-    select arrival, prompt_tokens, output_tokens
+    select arrival, prompt_tokens, output_tokens,
+        case when status is null then -1 else coalesce(ttft_s, 'NaN') end,
+        case when status is null then -1 else coalesce(tpot_s, 'NaN') end,
+        case when status is null then -1 else coalesce(latency_s, 'NaN') end,
+        coalesce(status, 0::int2)
     from request
     where service_id = %(service_id)s
       and arrival >= to_timestamp(%(from_s)s) and arrival < to_timestamp(%(to_s)s)
@@ -45,10 +55,11 @@ copy (
     where at %% greatest(ceil(rows::float8 / %(most)s)::int8, 1) = 0
 ) to stdout (format binary);
 
--- Rows with a status were answered by our own tier.
+-- Rows with a unit were answered by our own tier; of others a log told what became of them.
 -- name: served
 copy (
-    select arrival, coalesce(ttft_s, 'NaN'), coalesce(tpot_s, 'NaN'), coalesce(latency_s, 'NaN'), status
+    select arrival, coalesce(ttft_s, 'NaN'), coalesce(tpot_s, 'NaN'), coalesce(latency_s, 'NaN'), status,
+        (unit_id is not null)::int4::int2
     from request
     where service_id = %(service_id)s
       and arrival >= to_timestamp(%(from_s)s) and arrival < to_timestamp(%(to_s)s)
