@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from forecaster.domain.answers import UNKNOWN, Answers
 from forecaster.domain.demand import IntArray
 from forecaster.domain.errors import DataError
 from forecaster.ingest.blocks import Block
@@ -18,12 +19,17 @@ from forecaster.ingest.rows import Reasons, Rows, Services, arrival_reasons, fir
 _SHAPE = b"dd/Mon/dddd:dd:dd:dd +dddd] "
 """What stands between the brackets, ``d`` a digit: ``01/Jul/1995:00:00:01 -0400``."""
 
+_STATUS = b'" ddd'
+"""What stands behind the request."""
+
+Text = npt.NDArray[np.uint8]
+
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 
 
 @dataclass(frozen=True, slots=True)
 class AccessFormat:
-    """Arrivals out of ``host ident user [time] "request" status bytes ...``; such logs have no tokens."""
+    """Arrivals and statuses out of ``host ident user [time] "request" status bytes ...``; no tokens, no times."""
 
     options: IngestOptions
 
@@ -41,21 +47,41 @@ class AccessFormat:
         lines = numbered_lines(block)
         if not lines:
             return Parsed((), ())
-        arrival_us, bad = _arrivals(b"\n".join(line for _, line in lines) + b"\n")
+        data = b"\n".join(line for _, line in lines) + b"\n"
+        text = np.frombuffer(data + bytes(len(_SHAPE)), np.uint8)
+        ends = np.flatnonzero(text == ord("\n"))
+        bracket = _first(ord("["), text, np.concatenate(([0], ends[:-1] + 1)))
+        arrival_us, bad = _arrivals(text, ends, bracket)
         late = arrival_reasons(arrival_us, self.options.earliest_s, self.options.latest_s)
         none = np.zeros(arrival_us.size, np.int64)
         services = Services.single(self.options.row_service, arrival_us.size)
-        rows = Rows(arrival_us, services, none, none, first_reason(bad, late))
+        answers = replace(Answers.untold(arrival_us.size), status=_statuses(text, ends, bracket))
+        rows = Rows(arrival_us, services, none, none, first_reason(bad, late), answers)
         return parsed(rows, lambda row: (lines[row][0], shown(lines[row][1])))
 
 
-def _arrivals(data: bytes) -> tuple[IntArray, Reasons]:
+def _first(sign: int, text: Text, since: IntArray) -> IntArray:
+    """Where a sign comes next from each position on; the end of the text where it does not."""
+    every = np.append(np.flatnonzero(text == sign), text.size)
+    return np.asarray(every[np.minimum(np.searchsorted(every, since), every.size - 1)], np.int64)
+
+
+def _statuses(text: Text, ends: IntArray, bracket: IntArray) -> IntArray:
+    """The three digits behind the quoted request, which holds no bare quote; `UNKNOWN` where there are none."""
+    bare = text.copy()
+    bare[1:][text[:-1] == ord("\\")] = ord("_")  # an escaped quote ends nothing
+    opening = _first(ord('"'), bare, bracket)
+    closing = _first(ord('"'), bare, opening + 1)
+    here = closing + len(_STATUS) <= ends
+    found = text[np.where(here, closing, 0)[:, None] + np.arange(len(_STATUS))].astype(np.int64)
+    digits = found[:, 2:5] - ord("0")
+    valid = here & (found[:, 1] == ord(" ")) & ((digits >= 0) & (digits <= 9)).all(axis=1)
+    status = digits @ np.array([100, 10, 1])
+    return np.where(valid & (status >= 100) & (status < 600), status, UNKNOWN)
+
+
+def _arrivals(text: Text, ends: IntArray, bracket: IntArray) -> tuple[IntArray, Reasons]:
     """Epoch microseconds of each line, from the first bracket in it."""
-    text = np.frombuffer(data + bytes(len(_SHAPE)), np.uint8)
-    ends = np.flatnonzero(text == ord("\n"))
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    brackets = np.append(np.flatnonzero(text == ord("[")), text.size)
-    bracket = brackets[np.searchsorted(brackets, starts)]
     found = bracket < ends
     at = np.where(found, bracket + 1, 0)
     stamp = text[at[:, None] + np.arange(len(_SHAPE))]

@@ -143,6 +143,33 @@ def test_combined_access_log(tmp_path: Path, sink: MemorySink) -> None:
     report = ingest_text(tmp_path, sink, "\n".join(lines), IngestOptions(service="www"))
     assert [row[1] for row in sink.rows] == [804571201.0, 1709251199.0]
     assert report.rejects_by_reason == {"bad_timestamp": 2, "malformed_line": 1}
+    answers = Answers.of(sink.batches)
+    assert answers is not None
+    assert answers.status.tolist() == [200, 304]
+    assert not answers.timed
+
+
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [
+        ('"GET /a HTTP/1.0" 503 -', 503),
+        ('"GET /say?\\"429\\" HTTP/1.0" 200 17', 200),
+        ('"GET /a HTTP/1.0" - -', 0),
+        ('"GET /a HTTP/1.0" 20', 0),
+        ('"-" 408 0', 408),
+        ("no request", 0),
+        ('"half a request', 0),
+    ],
+)
+def test_the_status_of_an_access_log(
+    tmp_path: Path, sink: MemorySink, behind: str, status: int
+) -> None:
+    line = f"host - - [01/Jul/1995:00:00:01 -0400] {behind}\n"
+    good = 'host - - [01/Jul/1995:00:00:02 -0400] "GET /a HTTP/1.0" 200 6245\n'
+    ingest_text(tmp_path, sink, line + good, IngestOptions(service="www"))
+    answers = Answers.of(sink.batches)
+    assert answers is not None
+    assert answers.status.tolist() == [status, 200]
 
 
 def test_several_services_in_one_log(tmp_path: Path, sink: MemorySink) -> None:
