@@ -12,6 +12,7 @@ _OWN = (
     "provider",
     "threads",
     "device_memory_share",
+    "gpus",
     "cuda_graphs",
     "compute_share",
     "lead_time_s",

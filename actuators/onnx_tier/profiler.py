@@ -33,6 +33,7 @@ from actuators.onnx_tier.session import captures, check_model, open_session, sig
 from actuators.onnx_tier.unit_loop import UnitLoop
 from actuators.onnx_tier.unit_work import ClassicWork, GenerativeWork, UnitWork
 from actuators.onnx_tier.wire import BlockingLink, FrameDecoder, Tensor, encode, pack_tensors
+from actuators.step_fit import least_relative
 from forecaster.domain.errors import ModelError
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
 
@@ -213,13 +214,7 @@ def fit_step_time(
     float64[6]
         alpha, beta, kappa, delta, gamma, gamma2, none negative: the least relative squared error.
     """
-    from scipy.optimize import nnls  # takes half a second to load, and profiles are kept
-
-    weighted = _design(cells) / seconds[:, None]
-    # Columns of like size keep the solver's active set honest.
-    scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)
-    solution, _ = nnls(weighted / scale, np.ones(seconds.size))
-    return np.asarray(solution / scale, np.float64)
+    return least_relative(_design(cells), seconds)
 
 
 def _design(cells: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -33,6 +33,7 @@ MODULES = (
     "quota",
     "units",
     "deploy",
+    "profile",
     "pin",
     "trust",
     "money",

@@ -45,13 +45,24 @@ class GenerativeProfile:
     def step_s(self, b: int, ctx: int, reads: int, p: int) -> float:
         """Seconds of one step: `reads` prompt passes take its `p` prefill tokens.
 
+        A step that only reads costs an `alpha` of its own where reading is fused with decoding.
+
         Examples
         --------
         >>> GenerativeProfile(0.1, 0.01, 0.0, 0.001, delta_s=0.5).step_s(b=2, ctx=90, reads=1, p=20)
         0.64
+        >>> round(GenerativeProfile(0.1, 0.01, 0.0, 0.001).step_s(b=0, ctx=0, reads=1, p=20), 3)
+        0.12
         """
-        decoding_s = self.alpha_s + self.beta_s * b + self.kappa_s * ctx if b else 0.0
-        return decoding_s + self.delta_s * reads + self.gamma_s * p + self.gamma2_s * p * p
+        base_s = self.alpha_s if b or not self.delta_s else 0.0
+        return (
+            base_s
+            + self.beta_s * b
+            + self.kappa_s * ctx
+            + self.delta_s * reads
+            + self.gamma_s * p
+            + self.gamma2_s * p * p
+        )
 
     @property
     def longest_s(self) -> float:
