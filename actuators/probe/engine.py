@@ -52,19 +52,6 @@ class Stream:
         return float(self.at_s[-1] - self.at_s[0]) / max(self.output_tokens - 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What an engine says of its own limits; 0 where it does not.
-
-    Attributes
-    ----------
-    kv_tokens : int
-        Tokens that its cache holds.
-    """
-
-    kv_tokens: int = 0
-
-
 class Engine:
     """The OpenAI API at a URL.
 
@@ -175,23 +162,21 @@ class Engine:
             sent_s, np.array(at_s), int(usage["prompt_tokens"]), int(usage["completion_tokens"])
         )
 
-    async def told(self) -> Told:
-        """What its metrics say of its limits (vLLM, SGLang); nothing where it has none."""
+    async def kv_tokens(self) -> int:
+        """Tokens that its cache holds, as its metrics say (vLLM, SGLang); 0 where they do not."""
         try:
             response = await self._http.get(f"{self.url}/metrics")
             families = list(text_string_to_metric_families(response.text))
         except (httpx.HTTPError, ValueError):
-            return Told()
-        for family in families:
-            for sample in family.samples:
-                if sample.name == "vllm:cache_config_info":
-                    blocks = sample.labels.get("num_gpu_blocks", "0")
-                    size = sample.labels.get("block_size", "0")
-                    if blocks.isdecimal() and size.isdecimal():
-                        return Told(int(blocks) * int(size))
-                if sample.name == "sglang:max_total_num_tokens":
-                    return Told(int(sample.value))
-        return Told()
+            return 0
+        for sample in (sample for family in families for sample in family.samples):
+            if sample.name == "sglang:max_total_num_tokens":
+                return int(sample.value)
+            if sample.name == "vllm:cache_config_info":
+                counts = [sample.labels.get(name, "") for name in ("num_gpu_blocks", "block_size")]
+                if all(count.isdecimal() for count in counts):
+                    return int(counts[0]) * int(counts[1])
+        return 0
 
     async def _only_model(self) -> str:
         try:

@@ -94,7 +94,7 @@ async def measure(engine: Engine, grid: Grid, say: Say) -> Probed:
     DataError
         When it answers nothing that can be measured.
     """
-    kv_tokens = grid.kv_tokens or (await engine.told()).kv_tokens
+    kv_tokens = grid.kv_tokens or await engine.kv_tokens()
     room = kv_tokens or ENDLESS_KV
     read = _Cells()
     for prompt in _lengths(grid, room):
@@ -103,33 +103,43 @@ async def measure(engine: Engine, grid: Grid, say: Say) -> Probed:
             read.add((1, prompt), reading(await engine.stream(prompt, 1), grid.chunk_tokens))
     say("reading beside a stream")
     beside = [await _beside(engine, min(SHORT, grid.longest)) for _ in range(grid.rounds)]
-    decode, most, found = _Cells(), 1, False
-    for batch in grid.batches():
-        for prompt in sorted({min(SHORT, grid.longest), grid.longest}):
-            if found or batch * (prompt + DECODED) > room:
-                continue
-            say(f"decoding {batch} streams behind {prompt} tokens")
-            for _ in range(grid.rounds):
-                streams = await engine.burst([(prompt, DECODED)] * batch)
-                cell = decoding(streams)
-                if cell is not None:
-                    decode.add((batch, prompt), cell)
-                    most = max(most, batch)
-                elif prompt <= SHORT and _full(streams, batch):
-                    most, found = max(most, together(streams)), True
-                    break
+    decode, limit = await _decoding(engine, grid, room, say)
     if len(decode.medians()) < 2:
         raise DataError(
             "the engine's streams end before a step can be timed",
             "it must generate as many tokens as it is asked for (ignore_eos)",
         )
     fit = fitted(decode.medians(), read.medians(), [each for each in beside if each is not None])
+    most = limit or decode.most
     profile = GenerativeProfile(
         fit.alpha_s, fit.beta_s, fit.kappa_s, fit.gamma_s, fit.gamma2_s, fit.delta_s,
         max_batch=most, chunk_tokens=grid.chunk_tokens,
         kv_tokens=kv_tokens or most * LONGEST_CONTEXT,
     )  # fmt: skip
-    return Probed(profile, fit, found, bool(kv_tokens))
+    return Probed(profile, fit, bool(limit), bool(kv_tokens))
+
+
+async def _decoding(engine: Engine, grid: Grid, room: int, say: Say) -> tuple[_Cells, int]:
+    """Cells of decoding, up to the engine's own batch limit; the limit, 0 where it was not met."""
+    cells, limit = _Cells(), 0
+    batches = grid.batches()
+    while batches:
+        batch = batches.pop(0)
+        for prompt in sorted({min(SHORT, grid.longest), grid.longest}):
+            if batch * (prompt + DECODED) > room:
+                continue
+            say(f"decoding {batch} streams behind {prompt} tokens")
+            for _ in range(grid.rounds):
+                streams = await engine.burst([(prompt, DECODED)] * batch)
+                cell = decoding(streams)
+                if cell is not None:
+                    cells.add((batch, prompt), cell)
+                elif prompt <= SHORT and not limit and _full(streams, batch):
+                    limit = together(streams)
+            if limit and limit < batch:  # measure the full batch itself, and no more
+                batches = [limit] if limit > cells.most else []
+                break
+    return cells, limit
 
 
 class _Cells:
@@ -141,6 +151,11 @@ class _Cells:
     def add(self, asked: tuple[int, int], cell: Cell) -> None:
         """Take one measurement."""
         self._found[asked].append(cell)
+
+    @property
+    def most(self) -> int:
+        """The largest batch that was measured."""
+        return max((batch for batch, _ in self._found), default=0)
 
     def medians(self) -> list[Cell]:
         """One cell for each that was asked."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import pytest
 
-from actuators.probe.engine import Stream
+from actuators.probe.engine import Engine, Stream
+from actuators.probe.measure import Grid, measure
 from actuators.probe.step_time import Cell, decoding, disturbed, fitted, reading, together
+from forecaster.domain.errors import DataError
 from forecaster.domain.profile import GenerativeProfile
 from forecaster.wiring.probe import compared
 
@@ -102,3 +108,46 @@ def test_the_check_plays_the_same_requests_through_the_kernel() -> None:
     assert found["requests"] == 20
     for part in ("ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99"):
         assert found[f"{part}_ratio"] == pytest.approx(1.0, abs=0.01)
+
+
+class Played:
+    """An engine in made-up time."""
+
+    def __init__(self, profile: GenerativeProfile, told: int) -> None:
+        self.profile, self.told = profile, told
+
+    async def stream(self, prompt: float, output: int) -> Stream:
+        await asyncio.sleep(0)
+        return burst(self.profile, 1, round(prompt), output)[0]
+
+    async def burst(self, requests: Sequence[tuple[float, int]]) -> list[Stream]:
+        prompt, output = requests[0]
+        return burst(self.profile, len(requests), round(prompt), output)
+
+    async def kv_tokens(self) -> int:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("most", "told", "batch", "met"), [(64, 0, 24, True), (16, 0, 16, False), (64, 1000, 8, False)]
+)
+def test_limits_are_met_told_or_given(most: int, told: int, batch: int, met: bool) -> None:
+    profile = GenerativeProfile(0.03, 2e-4, 2e-7, 9e-5, max_batch=24, chunk_tokens=512)
+    engine = cast("Engine", Played(profile, told))
+    said: list[str] = []
+    found = asyncio.run(measure(engine, Grid(most, 256, 512, 0, 2), said.append))
+    assert (found.profile.max_batch, found.batch_found) == (batch, met)
+    assert found.kv_known == bool(told)
+    assert found.profile.kv_tokens >= (told or batch * 100_000)
+    assert found.profile.alpha_s == pytest.approx(profile.alpha_s, rel=0.01)
+    assert said
+
+
+def test_streams_that_end_early_are_an_error_with_a_remedy() -> None:
+    engine = cast("Engine", Played(ENGINES[0], 0))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DataError, match="before a step can be timed"),
+    ):
+        patch.setattr("actuators.probe.measure.DECODED", 3)
+        asyncio.run(measure(engine, Grid(8, 256, 512, 0, 1), lambda _: None))
