@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from forecaster.config.alerts import AlertsSettings
 from forecaster.daemon.gate import FAILURES_BEFORE_HOLD, HOLD_AFTER_FAILURES_S
@@ -115,13 +115,14 @@ class Alarms:
 
     def _symptoms(self, failures: dict[str, str], now_s: float) -> list[Symptom]:
         found = []
+        told = self.store.meters.told_since(now_s - SLOW_WINDOWS_S[0])
         for pilot in self.pilots:
             name, table = pilot.service.name, pilot.state.table
             planner = pilot.planner
             failing = failures.get(f"replan {name}", "")
             vitals = Vitals(
                 service=name,
-                minutes=self._minutes(pilot, now_s),
+                minutes=self._minutes(name, now_s, told),
                 allowed_share=1.0 - pilot.service.slo.attainment,
                 denied_ago_s=now_s - planner.denied_s,
                 data_age_s=now_s - table.data_until_s if table else math.nan,
@@ -133,11 +134,10 @@ class Alarms:
             found += symptoms(vitals, now_s)
         return found
 
-    def _minutes(self, pilot: Pilot, now_s: float) -> list[Minute]:
+    def _minutes(self, name: str, now_s: float, told: Collection[str]) -> list[Minute]:
         """Requests of the last hours: as our tier logged them, or as others tell."""
-        name = pilot.service.name
         seen = self.windows[name].minutes()
-        if seen:
+        if seen or name not in told:
             return seen
         said = self.store.meters.reported(name, now_s - SLOW_WINDOWS_S[0], now_s)
         rows = zip(said.start_s.tolist(), said.requests, said.outside, strict=True)

@@ -22,19 +22,19 @@ def outside_told(store: Store, service: Service, from_s: float, to_s: float) -> 
     """
     if not service.metered:
         begin_s = int(from_s) // SLOT_S * SLOT_S - LONGEST_S
-        served = store.served(service.name, begin_s - LONGEST_S, to_s)
-        found = ended(served.take(~served.ours), service.slo).clipped(begin_s, to_s)
+        logged = store.served(service.name, begin_s - LONGEST_S, to_s, logged=True)
+        found = ended(logged, service.slo).clipped(begin_s, to_s)
         if found.start_s.size:
             store.meters.report(service.name, (begin_s, int(to_s)), found)
     return store.meters.reported(service.name, from_s, to_s)
 
 
-def ended(served: Served, slo: Slo) -> Reported:
+def ended(logged: Served, slo: Slo) -> Reported:
     """Requests by the minute in which they ended."""
-    answers = served.answers
+    answers = logged.answers
     counts, outside = answers.judged(slo)
     took_s = np.where(answers.latency_s >= 0, answers.latency_s, np.fmax(answers.ttft_s, 0.0))
-    minute = ((served.arrival_s + took_s)[counts] // SLOT_S).astype(np.int64)
+    minute = ((logged.arrival_s + took_s)[counts] // SLOT_S).astype(np.int64)
     starts, which = np.unique(minute, return_inverse=True)
     requests = np.bincount(which, minlength=starts.size).astype(np.float64)
     late = np.bincount(which, outside[counts], minlength=starts.size).astype(np.float64)

@@ -154,10 +154,11 @@ class Store:
             number = services.service_id(connection, service)
             return requests.lengths(connection, number, days, most)
 
-    def served(self, service: str, from_s: float, to_s: float) -> Served:
-        """Requests of ``[from_s, to_s)`` that our own tier answered."""
+    def served(self, service: str, from_s: float, to_s: float, *, logged: bool = False) -> Served:
+        """What became of the requests of ``[from_s, to_s)``; `logged`: where a log tells how long they took."""
         with self._pool.transaction() as connection:
-            return requests.served(connection, _bounds(connection, service, from_s, to_s))
+            bounds = _bounds(connection, service, from_s, to_s)
+            return requests.served(connection, bounds, logged=logged)
 
     def drop_raw_before(self, days: int) -> int:
         """Keep `days` days of single requests and forecasts, counted from the newest stored day.
@@ -232,19 +233,15 @@ class Store:
         """Store what tiers answered, each (tier, seq) once, and bin it; return how many were new."""
         ids = self._service_ids({record.service for record in records})
         with self._pool.transaction() as connection:
-            return sum(
-                tiers.append_tier_requests(connection, ids, tier, group)
-                for tier, group in tiers.by_tier(records).items()
-            )
+            groups = tiers.by_tier(records).items()
+            return sum(tiers.append_tier_requests(connection, ids, *group) for group in groups)
 
     def append_unit_events(self, events: Sequence[UnitEvent]) -> int:
         """Store unit events, each (tier, seq) once; return how many were new."""
         ids = self._service_ids({event.service for event in events})
         with self._pool.transaction() as connection:
-            return sum(
-                tiers.append_unit_events(connection, ids, tier, group)
-                for tier, group in tiers.by_tier(events).items()
-            )
+            groups = tiers.by_tier(events).items()
+            return sum(tiers.append_unit_events(connection, ids, *group) for group in groups)
 
     def unit_events(self, service: str, from_s: float, to_s: float) -> list[UnitEvent]:
         """Events of the service's units in ``[from_s, to_s)``, in order; none when unknown."""

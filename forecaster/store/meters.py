@@ -98,6 +98,12 @@ class Meters:
             found = connection.execute(_SQL["reported_until"], {"service": service}).fetchone()
         return None if found is None or found[0] is None else float(found[0]) + SLOT_S
 
+    def told_since(self, from_s: float) -> frozenset[str]:
+        """Services of which others told what became of requests, from a moment on."""
+        with self._pool.transaction() as connection:
+            rows = connection.execute(_SQL["told_since"], {"from_s": from_s}).fetchall()
+        return frozenset(row[0] for row in rows)
+
     def report(self, service: str, span: tuple[int, int], reported: Reported) -> None:
         """Store what a model server reports of a window, in the place of what was known of it."""
         with self._pool.transaction() as connection:

@@ -129,10 +129,16 @@ def lengths(
     return native(table["prompt_tokens"], np.int64), native(table["output_tokens"], np.int64)
 
 
-def served(connection: Connection, bounds: Mapping[str, Any]) -> Served:
-    """What became of the requests of the range, in order of arrival, where that is known."""
+def served(connection: Connection, bounds: Mapping[str, Any], *, logged: bool) -> Served:
+    """What became of the requests of the range, in order of arrival, where that is known.
+
+    Parameters
+    ----------
+    logged : bool
+        Only of those whose log tells how long they took.
+    """
     formats = {"arrival": ">i8", **_ANSWER, "ours": ">i2"}
-    table = _copied(connection, "served", bounds, formats)
+    table = _copied(connection, "logged" if logged else "served", bounds, formats)
     return Served(epoch_seconds(table["arrival"]), _answers(table), table["ours"] != 0)
 
 

@@ -53,6 +53,11 @@ select extract(epoch from max(r.start))::float8
 from reported r join service s on s.id = r.service_id
 where s.name = %(service)s;
 
+-- name: told_since
+select s.name
+from service s
+where exists (select from reported r where r.service_id = s.id and r.start >= to_timestamp(%(from_s)s));
+
 -- name: forget_reported
 delete from reported
 where service_id = %(service_id)s

@@ -67,6 +67,17 @@ copy (
     order by arrival
 ) to stdout (format binary);
 
+-- Of the requests whose log tells how long they took; the condition is that of their index.
+-- name: logged
+copy (
+    select arrival, ttft_s, tpot_s, latency_s, status, 0::int2
+    from request
+    where service_id = %(service_id)s
+      and arrival >= to_timestamp(%(from_s)s) and arrival < to_timestamp(%(to_s)s)
+      and unit_id is null and (ttft_s >= 0 or tpot_s >= 0 or latency_s >= 0)
+    order by arrival
+) to stdout (format binary);
+
 -- name: drop_days
 select request_drop_days(%(keep_days)s);
 
