@@ -69,8 +69,12 @@ class Leadership:
         if self._connection is None:  # the database was away: the lock went with the session
             connection = self._connected()
             if not _one(connection, "try_lock"):
-                self._see(connection)
-                return None
+                found = _one(connection, "beat", {"number": self.number})
+                if found is None:
+                    self._see(connection)
+                    return None
+                self._drop()  # our own session of before holds it: the server has not missed us yet
+                return int(found)
         found = _one(self._connected(), "beat", {"number": self.number})
         if found is None:
             log.warning("another daemon led meanwhile: this one steps back")
