@@ -135,7 +135,10 @@ async def _decoding(engine: Engine, grid: Grid, room: int, say: Say) -> tuple[_C
                 if cell is not None:
                     cells.add((batch, prompt), cell)
                 elif prompt <= SHORT and not limit and _full(streams, batch):
-                    limit = together(streams)
+                    # Short streams of a fast engine may have ended before the last was sent.
+                    longer = max(min(LONG_DECODED, room // batch - prompt), DECODED)
+                    found = together(await engine.burst([(prompt, longer)] * batch))
+                    limit = found if found < batch else 0
             if limit and limit < batch:  # measure the full batch itself, and no more
                 batches = [limit] if limit > cells.most else []
                 break
