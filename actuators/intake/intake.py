@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from actuators.intake.limits import chunk_for, kv_tokens_for, paying_batch
 from actuators.intake.optimise import MODEL_FILE, save_optimised, save_plain
 from actuators.intake.quantise import save_quantised
 from actuators.intake.start_times import StartTimes, measure_starts
-from actuators.intake.unit_file import unit_toml
+from actuators.intake.unit_file import UNIT_NAME, unit_toml
 from actuators.onnx_tier.devices import check_gpu_wishes, visible_devices
 from actuators.onnx_tier.jobs import expected_work_s
 from actuators.onnx_tier.placement import CONTEXT_BYTES
@@ -37,7 +36,6 @@ AGREEMENT_LEAST = 0.99
 HALF_BITS = 16
 DEFAULT_FREE_LENGTH = 16
 _FOLDERS = ("written", "plain", "optimised", "small")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 Say = Callable[[str], None]
 
@@ -196,7 +194,7 @@ def take_in(source: Path, name: str, models: Path, wishes: Wishes, say: Say) -> 
 
 
 def _check_name(name: str, target: Path, may_replace: bool) -> None:
-    if not _NAME.fullmatch(name):
+    if not UNIT_NAME.fullmatch(name):
         raise SettingError("--name", name, "lower-case letters, digits, . _ - (63 at most)")
     if target.exists() and not may_replace:
         raise SettingError("--name", name, f"{target} exists", "choose another name or --replace")

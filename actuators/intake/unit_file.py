@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
 from forecaster.domain.profile import ClassicProfile, GenerativeProfile, UnitType
+
+UNIT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+"""What a unit type may be called: it is a folder, and part of an address."""
 
 _OWN = (
     "provider",

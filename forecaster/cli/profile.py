@@ -59,7 +59,7 @@ def profile_command(
     Nobody else may use the replica meanwhile. The profile is then held to Poisson arrivals at half the load.
 
     Example: `tidegate profile http://vllm:8000 --name llama-h100 --most 256 --gpus 8 --price 98`
-    """  # fmt: skip
+    """
     from actuators.probe.measure import Grid
     from forecaster.wiring.probe import Target, probe
 

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 
 from forecaster.capacity.sizing_table import SizingTable
-from forecaster.daemon.live import Outcome, outcome
 from forecaster.daemon.pilot import Pilot
 from forecaster.domain.books import BOOK_S, BookEntry
 from forecaster.domain.money import Tariff
@@ -123,17 +122,12 @@ class Bookkeeper:
 
 def counted(entries: Sequence[BookEntry], served: Served, slo: Slo) -> list[BookEntry]:
     """The entries with what became of the requests that arrived in them."""
-    begin_s, answers = entries[0].start_s, served.answers
+    answers = served.answers
+    ours = ~answers.clients_fault
+    flags = np.stack([ours, ours & answers.outside(slo), ours & answers.refused], axis=1)
     counts = np.zeros((len(entries), 3), np.int64)
-    which = ((served.arrival_s - begin_s) // BOOK_S).astype(np.int64).tolist()
-    rows = zip(
-        which, answers.status.tolist(), answers.ttft_s.tolist(), answers.tpot_s.tolist(),
-        answers.latency_s.tolist(), strict=True,
-    )  # fmt: skip
-    for index, status, *times_s in rows:
-        became = outcome(status, (times_s[0], times_s[1], times_s[2]), slo)
-        if became is not Outcome.NOT_OURS:
-            counts[index] += (1, became is not Outcome.INSIDE, became is Outcome.REFUSED)
+    which = ((served.arrival_s - entries[0].start_s) // BOOK_S).astype(np.int64)
+    np.add.at(counts, which, flags)
     return [
         replace(entry, requests=requests, outside=outside, refused=refused)
         for entry, (requests, outside, refused) in zip(entries, counts.tolist(), strict=True)

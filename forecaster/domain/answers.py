@@ -94,16 +94,24 @@ class Answers:
         >>> each.judged(Slo(ttft_p99_s=2.0, tpot_p99_s=0.1))[0].any()
         np.False_
         """
-        bounds = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)
         told, known = ~self.clients_fault, np.ones(self.status.size, bool)
-        late = np.zeros(self.status.size, bool)
-        for column, bound in zip(_times(self), bounds, strict=True):
-            if bound is not None:
-                told &= column != NOT_TOLD
-                known &= column >= 0
-                late |= column > bound
+        for column, _ in self._bounded(slo):
+            told &= column != NOT_TOLD
+            known &= column >= 0
         counts = told & (known | self.refused)
-        return counts, counts & (late | self.refused)
+        return counts, counts & self.outside(slo)
+
+    def outside(self, slo: Slo) -> Flags:
+        """Refused, or beyond a bound of the SLO; a time that is not known is within it."""
+        found = self.refused
+        for column, bound in self._bounded(slo):
+            found = found | (column > bound)
+        return found
+
+    def _bounded(self, slo: Slo) -> list[tuple[FloatArray, float]]:
+        bounds = (slo.ttft_p99_s, slo.tpot_p99_s, slo.latency_p99_s)
+        pairs = zip(_times(self), bounds, strict=True)
+        return [(column, bound) for column, bound in pairs if bound is not None]
 
 
 def time_per_token_s(

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actuators.intake.unit_file import unit_toml
+from actuators.intake.unit_file import UNIT_NAME, unit_toml
 from actuators.probe.engine import Engine, Stream
 from actuators.probe.measure import DECODED, Grid, Probed, measure
 from forecaster.capacity.kernel import simulate
 from forecaster.domain.demand import FloatArray, RequestBatch
 from forecaster.domain.errors import SettingError
 from forecaster.domain.profile import GenerativeProfile, UnitType
+from forecaster.replay.files import write_whole
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 CHECK_RHO = 0.5
 CHECK_LEAST, CHECK_MOST = 40, 400
 """Requests of the check, whatever its time."""
@@ -70,14 +70,14 @@ def probe(
     SettingError
         For a name that is none, or is taken.
     DataError
-        When the engine cannot be measured.
-    """  # fmt: skip
-    if not NAME.fullmatch(target.name):
+        When the engine cannot be measured; when the check alone fails the file is there.
+    """
+    if not UNIT_NAME.fullmatch(target.name):
         raise SettingError("--name", target.name, "lower case letters, digits, . _ -")
     path = models / target.name / "unit.toml"
     if path.exists() and not replace:
         raise SettingError("--name", target.name, "a new name", f"{path} exists: add --replace")
-    probed, check = asyncio.run(_measured(target, grid, check_s, say))
+    probed = asyncio.run(_measured(target, grid, say))
     unit = UnitType(
         target.name,
         probed.profile,
@@ -86,7 +86,11 @@ def probe(
         gpus=target.gpus,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(unit_toml(unit, _notes(target, probed)), "utf-8")
+    write_whole(path, unit_toml(unit, _notes(target, probed)))
+    check = None
+    if check_s:
+        say(f"check: Poisson arrivals at half of what a unit carries, {check_s:.0f} s")
+        check = asyncio.run(_checked(target, probed, grid, check_s))
     fit = probed.fit
     return {
         "unit": unit.name,
@@ -101,19 +105,19 @@ def probe(
     }
 
 
-async def _measured(
-    target: Target, grid: Grid, check_s: float, say: Callable[[str], None]
-) -> tuple[Probed, dict[str, Any] | None]:
+@asynccontextmanager
+async def _opened(target: Target) -> AsyncIterator[Engine]:
     async with Engine(target.url, target.model, target.key, secrets.randbits(32)) as engine:
         await engine.open()
-        probed = await measure(engine, grid, say)
-        if not check_s:
-            return probed, None
-        say(f"check: Poisson arrivals at half of what a unit carries, {check_s:.0f} s")
-        return probed, await _checked(engine, probed, grid, check_s)
+        yield engine
 
 
-async def _checked(engine: Engine, probed: Probed, grid: Grid, check_s: float) -> dict[str, Any]:
+async def _measured(target: Target, grid: Grid, say: Callable[[str], None]) -> Probed:
+    async with _opened(target) as engine:
+        return await measure(engine, grid, say)
+
+
+async def _checked(target: Target, probed: Probed, grid: Grid, check_s: float) -> dict[str, Any]:
     """Real requests beside the kernel's: the same arrivals and lengths."""
     rng = np.random.default_rng(0)
     prompt_mean, output_mean = max(grid.longest / 4, 1.0), DECODED / 2
@@ -123,10 +127,10 @@ async def _checked(engine: Engine, probed: Probed, grid: Grid, check_s: float) -
     at_s = np.cumsum(rng.exponential(1 / rate_rps, count))
     prompt = np.clip(rng.exponential(prompt_mean, count), 1, grid.longest)
     output = np.clip(np.rint(rng.exponential(output_mean, count)), 2, 2 * DECODED).astype(int)
-    streams = await engine.play(
-        at_s.tolist(), list(zip(prompt.tolist(), output.tolist(), strict=True))
-    )
-    return compared(probed.profile, probed.fit.overhead_s, streams)  # fmt: skip
+    requests = list(zip(prompt.tolist(), output.tolist(), strict=True))
+    async with _opened(target) as engine:
+        streams = await engine.play(at_s.tolist(), requests)
+    return compared(probed.profile, probed.fit.overhead_s, streams)
 
 
 def compared(

@@ -137,6 +137,14 @@ def test_what_others_kept_is_shown_and_does_not_steer(learned_store: Store, tmp_
     assert planner.budget.load_factor(planner.feed.day_requests) > 1.0
 
 
+def burns_when_half_is_late(seen: World) -> None:
+    seen.lateness = lambda ready, came, seconds: 0.5
+    for _ in seen.steps(14):
+        pass
+    seen.daemon.look_for_alarms()
+    assert Kind.SLO_BURN in {each.kind for each in seen.store.alerts.newest(open_only=True)}
+
+
 def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_carry(
     counted: CountedWorld,
 ) -> None:
@@ -159,12 +167,7 @@ def test_what_the_model_server_reports_is_what_was_kept_and_teaches_what_units_c
     entries = counted.store.books.entries(CHAT, START_S, counted.clock.now)
     assert sum(entry.requests for entry in entries) == pytest.approx(spent.requests, rel=0.3)
     assert sum(entry.outside for entry in entries) > 0
-    counted.lateness = lambda ready, came, seconds: 0.5
-    for _ in counted.steps(14):
-        pass
-    counted.daemon.look_for_alarms()
-    kinds = {each.kind for each in counted.store.alerts.newest(open_only=True)}
-    assert Kind.SLO_BURN in kinds
+    burns_when_half_is_late(counted)
 
 
 class LoggedWorld(World):
@@ -206,12 +209,7 @@ def test_what_a_log_tells_is_what_was_kept_and_teaches_what_units_carry(
     logged.daemon.close_books()
     entries = logged.store.books.entries(CHAT, START_S, clock.now)
     assert sum(entry.requests for entry in entries) == pytest.approx(spent.requests, rel=0.3)
-    logged.lateness = lambda ready, came, seconds: 0.5
-    for _ in logged.steps(14):
-        pass
-    logged.daemon.look_for_alarms()
-    kinds = {each.kind for each in logged.store.alerts.newest(open_only=True)}
-    assert Kind.SLO_BURN in kinds
+    burns_when_half_is_late(logged)
 
 
 def test_a_tier_that_reports_is_believed_and_nothing_is_reckoned(
