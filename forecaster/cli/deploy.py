@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
+from forecaster.cli.durations import LatencyBound, TtftBound, bound
 from forecaster.cli.output import emit, make_table, progress
 from forecaster.config import load_settings
 from forecaster.domain.demand import TokenMix
@@ -31,11 +32,16 @@ def deploy_command(
     ] = None,
     prompt_tokens: Annotated[float, typer.Option(help="mean prompt tokens at the peak")] = 0.0,
     output_tokens: Annotated[float, typer.Option(help="mean generated tokens at the peak")] = 0.0,
-    ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None,
+    ttft_p99: TtftBound = None,
     tpot_p99: Annotated[
-        float | None, typer.Option(help="time per output token, seconds: also bounds the chunk")
+        float | None,
+        typer.Option(
+            parser=bound,
+            metavar="SECONDS",
+            help="time per output token, seconds or 80ms; also bounds the chunk",
+        ),
     ] = None,
-    latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
+    latency_p99: LatencyBound = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(help="shape of an input whose free axes take few lengths, as x=1x512"),

@@ -1,8 +1,11 @@
-"""Durations as people write them: 90s, 15m, 24h, 7d."""
+"""Durations as people write them: 500ms, 90s, 15m, 24h, 7d."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+import typer
 
 from forecaster.domain.errors import SettingError
 
@@ -29,3 +32,41 @@ def seconds(key: str, text: str, low_s: float = 1.0, high_s: float = 400 * 86400
     if not low_s <= value <= high_s:
         raise SettingError(key, text, f"{low_s:g} s to {high_s / 86400:g} d")
     return value
+
+
+def bound(text: str) -> float:
+    """Seconds of a bound of an SLO: `2`, `0.08`, `2s`, `500ms`; whether it makes sense is the SLO's to say.
+
+    Raises
+    ------
+    typer.BadParameter
+        For anything else.
+
+    Examples
+    --------
+    >>> bound("500ms"), bound("2")
+    (0.5, 2.0)
+    """
+    number, unit = text.strip(), 1.0
+    for suffix, of in (("ms", 1e-3), ("s", 1.0)):
+        if number.endswith(suffix):
+            number, unit = number.removesuffix(suffix), of
+            break
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: write 2, 2s or 500ms") from None
+
+
+TtftBound = Annotated[
+    float | None,
+    typer.Option(parser=bound, metavar="SECONDS", help="time to first token, seconds or 500ms"),
+]
+TpotBound = Annotated[
+    float | None,
+    typer.Option(parser=bound, metavar="SECONDS", help="time per output token, seconds or 80ms"),
+]
+LatencyBound = Annotated[
+    float | None,
+    typer.Option(parser=bound, metavar="SECONDS", help="whole answer, seconds or 300ms"),
+]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption
-from forecaster.cli.durations import seconds
+from forecaster.cli.durations import LatencyBound, TpotBound, TtftBound, seconds
 from forecaster.cli.ingest import columns, parse_origin
 from forecaster.cli.output import emit, progress
 from forecaster.cli.plan import load_settings_of
@@ -47,9 +47,9 @@ class Asked:
             help="play the log this many times over [default: 1; from the store 1 / log_sample]"
         ),
     ] = None
-    ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None
-    tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None
-    latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None
+    ttft_p99: TtftBound = None
+    tpot_p99: TpotBound = None
+    latency_p99: LatencyBound = None
     attainment: Annotated[float, typer.Option(help="share of requests inside the SLO")] = 0.99
     lead: Annotated[
         str, typer.Option(help="from order to readiness: 90s, 10m [default: the unit type's]")

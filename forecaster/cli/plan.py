@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from forecaster.cli.app import ConfigOption, Format, FormatOption, ServiceArgument, app
-from forecaster.cli.durations import seconds
+from forecaster.cli.durations import LatencyBound, TpotBound, TtftBound, seconds
 from forecaster.cli.output import emit, iso, make_table, progress
 from forecaster.config import Settings, load_settings
 from forecaster.config.settings import ServiceSettings
@@ -28,9 +28,9 @@ def plan_command(
     service: ServiceArgument,
     horizon: Annotated[str, typer.Option(help="length of the table: 6h, 24h")] = "24h",
     unit: Annotated[str | None, typer.Option(help="unit type [default: configured]")] = None,
-    ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None,
-    tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None,
-    latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
+    ttft_p99: TtftBound = None,
+    tpot_p99: TpotBound = None,
+    latency_p99: LatencyBound = None,
     elasticity: Annotated[float | None, typer.Option(help="0 = peak, 1 = tide")] = None,
     min_units: Annotated[int | None, typer.Option(help="never fewer")] = None,
     max_units: Annotated[int | None, typer.Option(help="never more")] = None,

@@ -12,6 +12,7 @@ from rich.table import Table
 from forecaster.capacity.answer import answered
 from forecaster.capacity.sizing import Question, Sizing, size
 from forecaster.cli.app import ConfigOption, Format, FormatOption, app
+from forecaster.cli.durations import LatencyBound, TpotBound, TtftBound
 from forecaster.cli.output import emit, make_table
 from forecaster.cli.size_mix import prices, size_mix, wishes
 from forecaster.config import load_settings, load_unit_type
@@ -39,9 +40,9 @@ def size_command(
     dispersion: Annotated[
         float, typer.Option(help="index of dispersion of arrivals, 1 = Poisson")
     ] = 1.0,
-    ttft_p99: Annotated[float | None, typer.Option(help="time to first token, seconds")] = None,
-    tpot_p99: Annotated[float | None, typer.Option(help="time per output token, seconds")] = None,
-    latency_p99: Annotated[float | None, typer.Option(help="whole answer, seconds")] = None,
+    ttft_p99: TtftBound = None,
+    tpot_p99: TpotBound = None,
+    latency_p99: LatencyBound = None,
     attainment: Annotated[float, typer.Option(help="share of requests inside the SLO")] = 0.99,
     formula: Annotated[
         bool, typer.Option("--formula", help="closed formulas only, nothing simulated")

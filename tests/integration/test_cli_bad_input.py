@@ -21,6 +21,13 @@ def write(folder: Path, text: str, name: str = "log.csv") -> Path:
     return path
 
 
+def test_bounds_may_have_a_unit(cli: Runner) -> None:
+    size = ("size", "--rate", 5, *SIZE, "--formula", "--format", "json")
+    plain = cli(*size, "--ttft-p99", 0.5, "--tpot-p99", "0.08")
+    assert plain.code == 0
+    assert cli(*size, "--ttft-p99", "500ms", "--tpot-p99", "80 ms").json == plain.json
+
+
 def test_unknown_column(cli: Runner, tmp_path: Path) -> None:
     ran = cli("ingest", write(tmp_path, "colour,shape\nred,round\n"))
     assert ran.code in (1, 2)
@@ -102,6 +109,7 @@ def test_forecast_before_retrain(cli: Runner, tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (("size", "--rate", 5, "--ttft-p99", 0, *SIZE), ("--ttft-p99", "0")),
+        (("size", "--rate", 5, "--ttft-p99", "5 parsecs", *SIZE), ("--ttft-p99", "5 parsecs", "500ms")),
         (("size", "--rate", "nan", "--ttft-p99", 1, *SIZE), ("--rate", "nan")),
         (("size", "--rate", -1, "--ttft-p99", 1, *SIZE), ("--rate", "-1")),
         (("size", "--rate", 5, *SIZE), ("slo",)),
