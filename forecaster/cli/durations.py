@@ -9,7 +9,7 @@ import typer
 
 from forecaster.domain.errors import SettingError
 
-UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(key: str, text: str, low_s: float = 1.0, high_s: float = 400 * 86400.0) -> float:
@@ -25,37 +25,40 @@ def seconds(key: str, text: str, low_s: float = 1.0, high_s: float = 400 * 86400
     >>> seconds("--horizon", "24h")
     86400.0
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?\s*", text)
-    if match is None:
+    value = _read(text)
+    if value is None:
         raise SettingError(key, text, "a duration such as 90s, 15m, 24h or 7d")
-    value = float(match[1]) * UNITS[match[2] or "s"]
     if not low_s <= value <= high_s:
         raise SettingError(key, text, f"{low_s:g} s to {high_s / 86400:g} d")
     return value
 
 
 def bound(text: str) -> float:
-    """Seconds of a bound of an SLO: `2`, `0.08`, `2s`, `500ms`; whether it makes sense is the SLO's to say.
+    """Seconds of a bound of an SLO; whether it makes sense is the SLO's to say.
 
     Raises
     ------
     typer.BadParameter
-        For anything else.
+        For what is no duration.
 
     Examples
     --------
     >>> bound("500ms"), bound("2")
     (0.5, 2.0)
     """
-    number, unit = text.strip(), 1.0
-    for suffix, of in (("ms", 1e-3), ("s", 1.0)):
-        if number.endswith(suffix):
-            number, unit = number.removesuffix(suffix), of
-            break
+    value = _read(text)
+    if value is None:
+        raise typer.BadParameter(f"{text!r} is no time: write 2, 2s or 500ms")
+    return value
+
+
+def _read(text: str) -> float | None:
+    """A number with a unit, or of seconds; None for anything else."""
+    match = re.fullmatch(r"\s*(\S+?)\s*(ms|s|min|m|h|d)?\s*", text)
     try:
-        return float(number) * unit
+        return float(match[1]) * UNITS[match[2] or "s"] if match else None
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time: write 2, 2s or 500ms") from None
+        return None
 
 
 TtftBound = Annotated[
